@@ -1,0 +1,16 @@
+"""Exercise checks, one `Exercise` each: `gaussian_kl = check.gaussian_kl(gaussian_kl)` after `from vae_helpers import checks as check`."""
+
+from vae_helpers.checks import lesson_00, lesson_03
+from vae_helpers.checks.exercise import Bug, Exercise
+
+LESSONS = {"00": lesson_00.EXERCISES, "03": lesson_03.EXERCISES}
+EXERCISES: dict[str, Exercise] = {exercise.name: exercise for exercises in LESSONS.values() for exercise in exercises}
+
+__all__ = ["EXERCISES", "LESSONS", "Bug", "Exercise"]
+
+
+def __getattr__(name: str) -> Exercise:
+    try:
+        return EXERCISES[name]
+    except KeyError:
+        raise AttributeError(f"there is no check named {name!r}; there are: {', '.join(sorted(EXERCISES))}") from None

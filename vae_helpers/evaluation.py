@@ -1,0 +1,138 @@
+"""What a trained model is worth: held-out bounds, importance-weighted log-likelihoods, and how much of the code is used."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vae_helpers import losses
+from vae_helpers.data import ImageSet
+from vae_helpers.models import VAE, Gaussian, reparameterize
+
+EVALUATION_BATCH = 1000
+
+
+class Evaluation(NamedTuple):
+    """-ELBO = rec + kl, averaged over images, in nats per image; `standard_error` is that of the mean over images."""
+
+    negative_elbo: float
+    rec: float
+    kl: float
+    standard_error: float
+    images: int
+
+
+class LogLikelihood(NamedTuple):
+    """Mean importance-weighted estimate of log p(x) in nats per image (biased low), with its standard error over images."""
+
+    log_likelihood: float
+    standard_error: float
+    images: int
+    samples: int
+
+
+def _device(model: VAE) -> torch.device:
+    return model.log_sigma_x.device
+
+
+def _batches(model: VAE, images: ImageSet, pixels: str, generator: torch.Generator, batch_size: int):
+    for x, y in images.batches(batch_size, pixels=pixels, noise_generator=generator, device=_device(model)):
+        yield x, (y if model.num_classes else None)
+
+
+@torch.no_grad()
+def evaluate(model: VAE, images: ImageSet, *, pixels: str = "grey", samples: int = 1, seed: int = 0) -> Evaluation:
+    """-ELBO on `images` with `samples` draws of z per image. Leaves the model in eval mode."""
+    model.eval()
+    generator = torch.Generator(_device(model)).manual_seed(seed)
+    rec_parts, kl_parts = [], []
+    for x, y in _batches(model, images, pixels, generator, EVALUATION_BATCH):
+        draws = [model.negative_elbo(x, y, generator=generator) for _ in range(samples)]
+        rec_parts.append(torch.stack([d.rec for d in draws]).mean(0))
+        kl_parts.append(draws[0].kl)
+    rec, kl = torch.cat(rec_parts).double(), torch.cat(kl_parts).double()
+    total = rec + kl
+    error = float(total.std()) / math.sqrt(len(total)) if len(total) > 1 else math.nan
+    return Evaluation(float(total.mean()), float(rec.mean()), float(kl.mean()), error, len(total))
+
+
+@torch.no_grad()
+def log_weights(model: VAE, x: Tensor, y: Tensor | None = None, *, samples: int, generator: torch.Generator | None = None) -> Tensor:
+    """log w of `samples` codes per image, (samples, batch), in nats: the input of `losses.iw_bound`."""
+    mu, log_var = model.encode(x, y)
+    prior = model.prior(y)
+    rows = []
+    for _ in range(samples):
+        z = reparameterize(mu, log_var, generator=generator)
+        log_px_z = -losses.reconstruction_nll(model.decode(z, y), x, model.likelihood, model.sigma_x)
+        log_pz = losses.gaussian_log_prob(z, *prior)
+        rows.append(losses.log_importance_weights(log_px_z, log_pz, losses.gaussian_log_prob(z, mu, log_var)))
+    return torch.stack(rows)
+
+
+@torch.no_grad()
+def log_likelihood(model: VAE, images: ImageSet, *, samples: int = 100, pixels: str = "dynamic", seed: int = 0) -> LogLikelihood:
+    """Importance-weighted estimate L_K of log p(x) with K = `samples`, Burda et al. (2016), eq. 8; below log p(x) on average.
+
+    With grey pixels it estimates a bound on the mean over b ~ Bernoulli(x), not a density of grey values (lesson 03).
+    """
+    model.eval()
+    generator = torch.Generator(_device(model)).manual_seed(seed)
+    batches = _batches(model, images, pixels, generator, 200)
+    values = torch.cat([losses.iw_bound(log_weights(model, x, y, samples=samples, generator=generator)) for x, y in batches]).double()
+    error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return LogLikelihood(float(values.mean()), error, len(values), samples)
+
+
+@torch.no_grad()
+def posteriors(model: VAE, images: ImageSet, *, pixels: str = "grey", seed: int = 0) -> Gaussian:
+    """q(z|x) of every image: mu and log_var, each (N, d), on the CPU."""
+    model.eval()
+    generator = torch.Generator(_device(model)).manual_seed(seed)
+    parts = [model.encode(x, y) for x, y in _batches(model, images, pixels, generator, EVALUATION_BATCH)]
+    return Gaussian(torch.cat([p.mu for p in parts]).cpu(), torch.cat([p.log_var for p in parts]).cpu())
+
+
+def kl_per_dimension(posterior: Gaussian) -> Tensor:
+    """Mean KL of each latent dimension to N(0, 1) over the images: (N, d) -> (d,), in nats; they sum to the KL of the bound."""
+    return losses.gaussian_kl_per_dim(*posterior).mean(0)
+
+
+def active_units(mu: Tensor, threshold: float = 0.01) -> Tensor:
+    """Which latent dimensions are used: Var_x mu_j(x) > threshold, (N, d) -> (d,) booleans. Source: Burda et al. (2016), section 5.1."""
+    return mu.var(0) > threshold
+
+
+class Surgery(NamedTuple):
+    """mean KL = mutual_information + marginal_kl, in nats; the information is at most log N."""
+
+    mean_kl: float
+    mutual_information: float
+    marginal_kl: float
+
+
+@torch.no_grad()
+def elbo_surgery(posterior: Gaussian, *, samples: int = 4, seed: int = 0) -> Surgery:
+    """Split the mean KL into I_q(x; z) + KL(q(z) || p(z)), with q(z) the mixture of the N posteriors given: (N, d) each.
+
+    A Monte-Carlo estimate with `samples` draws per image. Source: Hoffman & Johnson (2016), "ELBO surgery".
+    """
+    mu, log_var = posterior.mu.double(), posterior.log_var.double()
+    n = len(mu)
+    generator = torch.Generator().manual_seed(seed)
+    information = 0.0
+    for _ in range(samples):
+        z = reparameterize(mu, log_var, generator=generator)
+        log_q_each = losses.gaussian_log_prob(z, mu, log_var)
+        log_q_agg = torch.cat([_log_mixture(part, mu, log_var) for part in z.split(500)])
+        information += float((log_q_each - log_q_agg).mean()) / samples
+    mean_kl = float(losses.gaussian_kl(mu, log_var).mean())
+    information = min(information, math.log(n))
+    return Surgery(mean_kl, information, mean_kl - information)
+
+
+def _log_mixture(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
+    """log 1/N sum_n N(z; mu_n, var_n): (B, d) -> (B,)."""
+    return torch.logsumexp(losses.gaussian_log_prob(z[:, None], mu[None], log_var[None]), 1) - math.log(len(mu))

@@ -1,0 +1,255 @@
+"""The encoder q(z|x), the decoder p(x|z) and the VAE that joins them; a conditional VAE is a VAE with `num_classes > 0`."""
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vae_helpers import losses
+
+PIXELS = 784
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU, "softplus": nn.Softplus}
+LABEL_PLACES = ("encoder", "decoder", "prior")
+
+
+class Gaussian(NamedTuple):
+    """Mean and log-variance of a diagonal Gaussian over codes, each (batch, d)."""
+
+    mu: Tensor
+    log_var: Tensor
+
+
+class VAEOutput(NamedTuple):
+    """What one forward pass returns. `logits` is the raw decoder output (logits, or means for Gaussian and Laplace), (batch, 784)."""
+
+    logits: Tensor
+    mu: Tensor
+    log_var: Tensor
+    z: Tensor
+
+
+def reparameterize(mu: Tensor, log_var: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    """z = mu + sigma * eps with eps ~ N(0, I) and sigma = exp(log_var / 2): (batch, d) -> (batch, d), differentiable in both.
+
+    Source: Kingma & Welling (2014), section 2.4.
+    """
+    eps = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
+    return mu + torch.exp(0.5 * log_var) * eps
+
+
+def one_hot(y: Tensor, num_classes: int) -> Tensor:
+    """Labels (batch,) -> (batch, num_classes) of zeros and one 1.0. Raises ValueError for another shape or a label out of range."""
+    if y.ndim != 1 or y.is_floating_point():
+        raise ValueError(f"labels must be whole numbers of shape (batch,), got {y.dtype} of shape {tuple(y.shape)}: use y.flatten().long()")
+    if len(y) and (y.min() < 0 or y.max() >= num_classes):
+        raise ValueError(f"labels must lie in 0..{num_classes - 1}, got {int(y.min())}..{int(y.max())}")
+    return F.one_hot(y.long(), num_classes).float()
+
+
+def _mlp(sizes: Sequence[int], activation: str) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(n_in, n_out), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers)
+
+
+class Encoder(nn.Module):
+    """q(z|x) = N(mu(x), diag exp(log_var(x))): (batch, inputs) -> Gaussian of (batch, latent_dim)."""
+
+    def __init__(self, inputs: int, hidden: Sequence[int], latent_dim: int, activation: str = "relu") -> None:
+        super().__init__()
+        self.body = _mlp([inputs, *hidden], activation)
+        width = hidden[-1] if hidden else inputs
+        self.mu = nn.Linear(width, latent_dim)
+        self.log_var = nn.Linear(width, latent_dim)
+
+    def forward(self, x: Tensor) -> Gaussian:
+        h = self.body(x)
+        return Gaussian(self.mu(h), self.log_var(h))
+
+
+class Decoder(nn.Module):
+    """The parameters of p(x|z): (batch, inputs) -> (batch, 784), logits or means."""
+
+    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int = PIXELS, activation: str = "relu") -> None:
+        super().__init__()
+        self.body = _mlp([inputs, *hidden], activation)
+        self.out = nn.Linear(hidden[-1] if hidden else inputs, outputs)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.out(self.body(z))
+
+
+class VAE(nn.Module):
+    """A variational autoencoder for flat 28x28 images in [0, 1], with or without labels.
+
+    latent_dim        d, the length of a code z
+    encoder_sizes     widths of the encoder's hidden layers, image side first
+    decoder_sizes     widths of the decoder's hidden layers, code side first
+    likelihood        "bernoulli", "continuous_bernoulli", "gaussian" or "laplace": the density p(x|z)
+    sigma_x           standard deviation (Gaussian) or scale (Laplace) of a pixel; the start value when `learn_sigma_x`
+    learn_sigma_x     train one sigma_x for all pixels
+    sigmoid_mean      squash Gaussian or Laplace means into (0, 1), as source S0 does
+    activation        "relu", "tanh", "silu" or "softplus"
+    num_classes       0 for a plain VAE, else the number of labels
+    label_in          where the label goes: any of "encoder", "decoder", "prior"
+
+    Raises ValueError for a setting that does not exist. `config` holds all settings, so `VAE(**model.config)` builds the same network.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int = 20,
+        encoder_sizes: Sequence[int] = (400,),
+        decoder_sizes: Sequence[int] = (400,),
+        *,
+        likelihood: str = "bernoulli",
+        sigma_x: float = 1.0,
+        learn_sigma_x: bool = False,
+        sigmoid_mean: bool = False,
+        activation: str = "relu",
+        num_classes: int = 0,
+        label_in: Sequence[str] = ("encoder", "decoder"),
+    ) -> None:
+        super().__init__()
+        _check_choice("likelihood", likelihood, losses.LIKELIHOODS)
+        _check_choice("activation", activation, ACTIVATIONS)
+        for place in label_in:
+            _check_choice("label_in", place, LABEL_PLACES)
+        if latent_dim < 1 or sigma_x <= 0 or num_classes < 0:
+            raise ValueError(f"latent_dim must be >= 1, sigma_x > 0, num_classes >= 0; got {latent_dim}, {sigma_x}, {num_classes}")
+        self.config = dict(
+            latent_dim=latent_dim,
+            encoder_sizes=list(encoder_sizes),
+            decoder_sizes=list(decoder_sizes),
+            likelihood=likelihood,
+            sigma_x=sigma_x,
+            learn_sigma_x=learn_sigma_x,
+            sigmoid_mean=sigmoid_mean,
+            activation=activation,
+            num_classes=num_classes,
+            label_in=list(label_in),
+        )
+        self.latent_dim, self.num_classes, self.likelihood = latent_dim, num_classes, likelihood
+        self.label_in = tuple(label_in) if num_classes else ()
+        self.sigmoid_mean = sigmoid_mean and likelihood in ("gaussian", "laplace")
+        extra = {place: num_classes if place in self.label_in else 0 for place in LABEL_PLACES}
+        self.encoder = Encoder(PIXELS + extra["encoder"], encoder_sizes, latent_dim, activation)
+        self.decoder = Decoder(latent_dim + extra["decoder"], decoder_sizes, PIXELS, activation)
+        if "prior" in self.label_in:
+            self.prior_mu = nn.Embedding(num_classes, latent_dim)
+            self.prior_log_var = nn.Embedding(num_classes, latent_dim)
+            nn.init.zeros_(self.prior_log_var.weight)
+        log_sigma_x = torch.tensor(float(sigma_x)).log()
+        if learn_sigma_x:
+            self.log_sigma_x = nn.Parameter(log_sigma_x)
+        else:
+            self.register_buffer("log_sigma_x", log_sigma_x, persistent=False)
+
+    @property
+    def sigma_x(self) -> Tensor:
+        """Standard deviation (Gaussian) or scale (Laplace) of one pixel, a scalar."""
+        return self.log_sigma_x.exp()
+
+    def prior(self, y: Tensor | None = None) -> Gaussian:
+        """p(z), or p(z|y) where the label is in the prior: tensors that broadcast against (batch, d)."""
+        if "prior" in self.label_in:
+            y = self._checked_labels(y)
+            return Gaussian(self.prior_mu(y), self.prior_log_var(y))
+        zeros = self.log_sigma_x.new_zeros(1, self.latent_dim)
+        return Gaussian(zeros, zeros)
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Gaussian:
+        """q(z|x), or q(z|x, y): images (batch, 784) -> mu and log_var, each (batch, d).
+
+        Raises ValueError for another shape. Log-variances outside [-10, 10] are clamped, with a warning: training is going wrong.
+        """
+        if x.ndim != 2 or x.shape[1] != PIXELS:
+            raise ValueError(f"images must have shape (batch, {PIXELS}), got {tuple(x.shape)}: use x.flatten(1), or x[None] for one image")
+        mu, log_var = self.encoder(self._with_label(x, y, "encoder"))
+        return Gaussian(mu, _clamped(log_var))
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """The decoder's raw output: codes (batch, d) -> (batch, 784), logits for the two Bernoullis, means otherwise."""
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise ValueError(f"codes must have shape (batch, {self.latent_dim}), got {tuple(z.shape)}: use z[None] for one code")
+        output = self.decoder(self._with_label(z, y, "decoder"))
+        return torch.sigmoid(output) if self.sigmoid_mean else output
+
+    def forward(self, x: Tensor, y: Tensor | None = None, *, generator: torch.Generator | None = None) -> VAEOutput:
+        """Encode, draw one z per image, decode."""
+        mu, log_var = self.encode(x, y)
+        z = reparameterize(mu, log_var, generator=generator)
+        return VAEOutput(self.decode(z, y), mu, log_var, z)
+
+    def negative_elbo(self, x: Tensor, y: Tensor | None = None, *, generator: torch.Generator | None = None) -> losses.BoundTerms:
+        """(rec, kl) of a batch, each (batch,), in nats per image, from one z per image."""
+        out = self(x, y, generator=generator)
+        prior = self.prior(y)
+        return losses.negative_elbo(
+            out.logits,
+            x,
+            out.mu,
+            out.log_var,
+            likelihood=self.likelihood,
+            sigma_x=self.sigma_x,
+            prior_mu=prior.mu,
+            prior_log_var=prior.log_var,
+        )
+
+    def mean_image(self, logits: Tensor) -> Tensor:
+        """x_hat = E[x|z] for a decoder output, same shape, not clamped."""
+        if self.likelihood == "bernoulli":
+            return torch.sigmoid(logits)
+        if self.likelihood == "continuous_bernoulli":
+            return losses.continuous_bernoulli_mean(logits)
+        return logits
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """x_hat decoded from the posterior mean: (batch, 784) -> (batch, 784)."""
+        return self.mean_image(self.decode(self.encode(x, y).mu, y))
+
+    @torch.no_grad()
+    def sample(self, n: int, y: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """n new mean images, decoded from z ~ p(z) (p(z|y) where the label is in the prior): (n, 784)."""
+        mu, log_var = self.prior(y)
+        shape = (n, self.latent_dim)
+        z = reparameterize(mu.expand(shape), log_var.expand(shape), generator=generator)
+        return self.mean_image(self.decode(z, y))
+
+    def _checked_labels(self, y: Tensor | None) -> Tensor:
+        if y is None:
+            raise ValueError(f"this model is conditional: pass labels y of shape (batch,) in 0..{self.num_classes - 1}")
+        return y
+
+    def _with_label(self, features: Tensor, y: Tensor | None, place: str) -> Tensor:
+        if not self.num_classes and y is not None:
+            raise ValueError("this model takes no labels: build it with num_classes=10, or leave y out")
+        if place not in self.label_in:
+            return features
+        y = one_hot(self._checked_labels(y), self.num_classes).to(features)
+        if len(y) != len(features):
+            raise ValueError(f"{len(features)} rows but {len(y)} labels: pass one label per row")
+        return torch.cat([features, y], dim=1)
+
+
+def _check_choice(what: str, value: str, choices) -> None:
+    if value not in choices:
+        raise ValueError(f"{what}={value!r} does not exist: choose one of {', '.join(choices)}")
+
+
+def _clamped(log_var: Tensor) -> Tensor:
+    """log_var, inside [-10, 10]."""
+    if not torch.compiler.is_compiling() and log_var.device.type == "cpu" and len(log_var):
+        low, high = torch.aminmax(log_var.detach())
+        if low < -10 or high > 10:
+            warnings.warn(
+                f"log_var left [-10, 10] (it reached {float(low):.1f} to {float(high):.1f}) and was clamped: "
+                "lower the learning rate, or check that the images lie in [0, 1]",
+                stacklevel=3,
+            )
+    return log_var.clamp(-10, 10)

@@ -1,0 +1,134 @@
+"""Named set-ups: the five source tutorials with their own settings and printed figures, and the models that the course ships.
+
+A source's figure is not always -ELBO per image; `Recipe.as_source_counts` turns ours into what the source would have printed.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from vae_helpers.data import ImageSet
+from vae_helpers.models import PIXELS, VAE
+from vae_helpers.training import Epoch, History, fit
+
+GAUSSIAN_HALF_CONSTANT = PIXELS / 2 * math.log(math.pi)  # what "SSE + KL" leaves out of a Gaussian with sigma_x^2 = 1/2: 448.73 nats
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model, how it is trained, and what its source printed.
+
+    model, training       keyword arguments of `VAE` and of `fit`
+    printed               the source's own figures: {epoch, counted from 1: nats per image}
+    dropped_constant      nats that the source leaves out of a normalised density
+    added_constant        nats that a mistake in the source adds (S0: KL without its "1 +")
+    divides_by            the number of images that the source divides by, where it is not the number seen (S4)
+    """
+
+    name: str
+    title: str
+    model: dict
+    training: dict
+    printed: dict[int, float] = field(default_factory=dict)
+    dropped_constant: float = 0.0
+    added_constant: float = 0.0
+    divides_by: int | None = None
+    notes: str = ""
+
+    def build(self, seed: int = 0) -> VAE:
+        """A fresh network; the same weights for the same seed, whatever was drawn before."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return VAE(**self.model)
+
+    def bound(self, rec: float, kl: float) -> float:
+        """-ELBO in the source's unit: without the constant that it drops, with no mistake. Nats per image."""
+        return rec - self.dropped_constant + kl
+
+    def as_source_counts(self, row: Epoch) -> float:
+        """Our epoch, averaged the way the source averages, its mistakes included. Nats per image."""
+        share = row.images_seen / self.divides_by if self.divides_by else 1.0
+        return (self.bound(row.rec, row.kl) + self.added_constant) * share
+
+    def train(
+        self,
+        images: ImageSet,
+        *,
+        validation: ImageSet | None = None,
+        epochs: int | None = None,
+        seed: int = 0,
+        on_epoch: Callable[[History], None] | None = None,
+        **settings,
+    ) -> tuple[VAE, History]:
+        """Build and train; `settings` override those of the recipe."""
+        model = self.build(seed)
+        arguments = self.training | settings | ({"epochs": epochs} if epochs is not None else {})
+        return model, fit(model, images, validation=validation, seed=seed, on_epoch=on_epoch, **arguments)
+
+
+_SOURCES = [
+    Recipe(
+        "S0",
+        "MNIST VAE, four latent dimensions, squared error",
+        dict(latent_dim=4, encoder_sizes=(64, 32), decoder_sizes=(32, 64), likelihood="gaussian", sigma_x=math.sqrt(0.5), sigmoid_mean=True),
+        dict(epochs=50, batch_size=200, learning_rate=1e-3),
+        {1: 66.2929, 2: 50.3971, 3: 46.23, 5: 41.3674, 10: 38.5736, 20: 36.5916, 30: 35.7588, 50: 35.0090},
+        dropped_constant=GAUSSIAN_HALF_CONSTANT,
+        added_constant=2.0,
+        notes="Its KL lacks the '1 +', which adds d/2 = 2 nats to every figure and nothing to the gradients.",
+    ),
+    Recipe(
+        "S1",
+        "VAE with ten latent dimensions, cross-entropy on grey pixels",
+        dict(latent_dim=10, encoder_sizes=(256,), decoder_sizes=(256,)),
+        dict(epochs=150, batch_size=128, learning_rate=1e-3, drop_last=True),
+        {1: 171.848, 2: 128.692, 3: 122.78, 5: 117.812, 10: 113.213, 20: 109.852, 50: 106.702, 100: 105.174, 147: 104.473, 150: 104.480},
+        notes="It drops the last, short batch and averages batch means: all batches have one size, so that is the mean over images seen.",
+    ),
+    Recipe(
+        "S2-VAE",
+        "VAE with two latent dimensions, cross-entropy on grey pixels",
+        dict(latent_dim=2, encoder_sizes=(512, 256), decoder_sizes=(256, 512)),
+        dict(epochs=15, batch_size=128, learning_rate=1e-3, shuffle=False),
+        {1: 186.848, 2: 163.177, 3: 156.97, 5: 150.558, 10: 144.316, 15: 141.511},
+        notes="Its training loader does not shuffle; shuffling gains 0.6 to 0.8 nat.",
+    ),
+    Recipe(
+        "S2-CVAE",
+        "conditional VAE with two latent dimensions",
+        dict(latent_dim=2, encoder_sizes=(512, 256), decoder_sizes=(256, 512), num_classes=10),
+        dict(epochs=14, batch_size=128, learning_rate=1e-3, shuffle=False),
+        {1: 172.238, 2: 142.200, 3: 137.72, 5: 134.006, 10: 130.637, 14: 129.411},
+        notes="Its training loader does not shuffle. The bound is on log p(x|y), not on log p(x).",
+    ),
+    Recipe(
+        "S4",
+        "VAE with ten latent dimensions behind 32 units, squared error, linear output",
+        dict(latent_dim=10, encoder_sizes=(256, 128, 32), decoder_sizes=(32, 128, 256), likelihood="gaussian", sigma_x=math.sqrt(0.5)),
+        dict(epochs=10, batch_size=64, learning_rate=1e-3, drop_last=True),
+        {1: 46.223, 2: 36.646, 3: 34.717, 4: 33.846, 5: 33.334, 10: 32.059},
+        dropped_constant=GAUSSIAN_HALF_CONSTANT,
+        divides_by=60_000,
+        notes="It drops the last batch but divides by all 60 000 images.",
+    ),
+]
+
+_SHIPPED = [
+    Recipe(
+        "latent-2d",
+        "the two-dimensional map that lesson 00 plays with",
+        dict(latent_dim=2, encoder_sizes=(512, 256), decoder_sizes=(256, 512), activation="silu"),
+        dict(epochs=30, batch_size=128, learning_rate=2e-3, schedule="cosine", warmup=0.02),
+    ),
+    Recipe(
+        "first-vae",
+        "the VAE that lesson 03 builds: 784-400-20-400-784",
+        dict(latent_dim=20, encoder_sizes=(400,), decoder_sizes=(400,)),
+        dict(epochs=10, batch_size=128, learning_rate=1e-3),
+    ),
+]
+
+SOURCES = tuple(recipe.name for recipe in _SOURCES)
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _SOURCES + _SHIPPED}
