@@ -8,32 +8,40 @@ import torch
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """ "auto" is CUDA where there is one, else the CPU; "mps" only when asked for by name. Raises ValueError for one that is not here."""
+    """ "auto" is CUDA where there is one, else the CPU; "mps" only when asked for by name.
+
+    Raises ValueError for a name that does not exist and for a device that is not here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, False):
-        raise ValueError(f"device {name!r} is not available here: use device='cpu', or 'auto' to let the course choose")
+    fix = "use device='cpu', or 'auto' to let the course choose"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r} does not exist: {fix}") from error
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (device.index or 0) >= there.get(device.type, 0):
+        raise ValueError(f"device {name!r} is not available here: {fix}")
     return device
 
 
-def cpu_quota() -> int:
-    """The number of cores this process may use: the smallest of the machine, its affinity mask and its container's quota."""
+def cpu_quota(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """The number of cores this process may use: the smallest of the machine, its affinity mask and its container's quota, at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:  # cgroup v2, as Docker and Kubernetes set it
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):
-        try:  # cgroup v1
-            quota = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text())
-            period = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text())
-            if quota > 0:
-                cores = min(cores, math.ceil(quota / period))
-        except (OSError, ValueError):
-            pass
-    return max(1, cores)
+    granted = _container_cores(cgroup)
+    return max(1, cores if granted is None else min(cores, math.ceil(granted)))
+
+
+def _container_cores(cgroup: Path) -> float | None:
+    """Cores granted by cgroup v2 (one file: quota and period, in µs) or v1 (two files); None where there is no limit."""
+    v1 = cgroup / "cpu"
+    for files in ([cgroup / "cpu.max"], [v1 / "cpu.cfs_quota_us", v1 / "cpu.cfs_period_us"]):
+        try:
+            quota, period = " ".join(file.read_text() for file in files).split()
+            return int(quota) / int(period) if int(quota) > 0 else None
+        except (OSError, ValueError):  # not this version, or "max": no limit
+            continue
+    return None
 
 
 def use_quota_threads() -> int:

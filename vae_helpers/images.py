@@ -1,0 +1,173 @@
+"""What a set of images is: bytes at rest, floats one batch at a time, three ways to read a grey pixel, and the check at the door."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+PIXEL_CONVENTIONS = ("grey", "dynamic", "static")
+
+
+class DataError(RuntimeError):
+    """The data cannot be used. The message says what was expected, what was found, and what to type."""
+
+
+class Batch(NamedTuple):
+    """Pixels x (batch, 784) float32 in [0, 1] and labels y (batch,) int64."""
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True, eq=False)  # == on tensors has no single answer
+class ImageSet:
+    """Images as they are stored, uint8 (N, 28, 28), with labels int64 (N,); floats exist only one batch at a time.
+
+    Raises DataError when shapes, types or labels are not those of digit images.
+    """
+
+    images: Tensor
+    labels: Tensor
+    name: str = "images"
+    split: str = "train"
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        if images.dtype != torch.uint8 or images.shape[1:] != (28, 28):
+            raise DataError(
+                f"an ImageSet holds uint8 images of shape (N, 28, 28), got {images.dtype} {tuple(images.shape)}. "
+                "For floats (N, 784) in [0, 1] use ImageSet.from_floats(x, labels)"
+            )
+        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+            raise DataError(
+                f"labels must be int64 of shape ({len(images)},), one for each image, "
+                f"got {labels.dtype} {tuple(labels.shape)}: use labels.long().flatten()"
+            )
+        if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) <= 9):
+            raise DataError(f"labels must lie in 0..9, found {int(labels.min())} to {int(labels.max())}")
+
+    @classmethod
+    def from_floats(cls, x: Tensor, labels: Tensor, *, name: str = "images", split: str = "train") -> "ImageSet":
+        """A set made of floats x (N, 784) in [0, 1] and whole-number labels (N,); each pixel goes to the nearest of 256 greys.
+
+        Raises DataError for what `check_images` or the set itself refuses.
+        """
+        images = check_images(x).detach().float().mul(255).round().to(torch.uint8).view(-1, 28, 28)
+        labels = torch.as_tensor(labels, device=images.device)
+        whole = not labels.is_floating_point() and labels.dtype != torch.bool
+        return cls(images, labels.long() if whole else labels, name, split)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int | slice | Tensor) -> "ImageSet":
+        """A part of the set, by position, slice, or a tensor of positions or booleans; always a set, so that [3] holds one image."""
+        return ImageSet(self.images[index].view(-1, 28, 28), self.labels[index].view(-1), self.name, self.split)
+
+    @property
+    def x(self) -> Tensor:
+        """All images as grey floats (N, 784) in [0, 1]. Costs 3 kB an image: for all of MNIST prefer `batches`."""
+        return _floats(self.images)
+
+    @property
+    def y(self) -> Tensor:
+        """The labels, int64 (N,)."""
+        return self.labels
+
+    def of_digit(self, digit: int) -> "ImageSet":
+        """The images that show `digit`."""
+        return self[self.labels == digit]
+
+    def random_subset(self, n: int, *, seed: int = 0) -> "ImageSet":
+        """n images (all, where there are fewer) without replacement, in random order, the same ones for the same seed."""
+        if n < 1:
+            raise ValueError(f"cannot draw {n} images: choose at least 1")
+        return self[_shuffled(len(self), seed)[:n]]
+
+    def split_off(self, n: int, *, seed: int = 0) -> tuple["ImageSet", "ImageSet"]:
+        """(the rest, n held-out images): validation images taken from the training images, so that the test set stays untouched.
+
+        The rest keeps its order; the held-out ones are drawn at random, the same ones for the same seed.
+        """
+        if not 0 < n < len(self):
+            raise ValueError(f"cannot hold out {n} of {len(self)} images")
+        order = _shuffled(len(self), seed)
+        held_out = self[order[-n:]]
+        return self[order[:-n].sort().values], ImageSet(held_out.images, held_out.labels, self.name, "validation")
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        pixels: str = "grey",
+        generator: torch.Generator | None = None,
+        noise_generator: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Iterator[Batch]:
+        """Batches of floats: one permutation an epoch, bytes to floats one batch at a time.
+
+        `pixels` is "grey", "dynamic" or "static" (see `binarize`). `generator` (CPU) draws the order; `noise_generator` (on the device
+        of the batches) the binarisation. The last batch is shorter where the numbers do not divide, or left out with `drop_last`.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        images, labels = self.images.to(device), self.labels.to(device)
+        order = torch.randperm(len(self), generator=generator).to(device) if shuffle else None
+        end = len(self) - len(self) % batch_size if drop_last else len(self)
+        for start in range(0, end, batch_size):
+            index = slice(start, start + batch_size) if order is None else order[start : start + batch_size]
+            yield Batch(binarize(_floats(images[index]), pixels, generator=noise_generator), labels[index])
+
+
+def _floats(images: Tensor) -> Tensor:
+    return images.flatten(1).float().div_(255)
+
+
+def _shuffled(n: int, seed: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
+
+def binarize(x: Tensor, pixels: str = "dynamic", *, generator: torch.Generator | None = None) -> Tensor:
+    """Read grey pixels x in [0, 1] by one of three conventions; any shape, same shape back.
+
+    "grey"     leave them as they are
+    "dynamic"  a fresh b ~ Bernoulli(x) at every call (Salakhutdinov & Murray 2008; Burda et al. 2016)
+    "static"   1 where x > 1/2, else 0
+    """
+    if pixels == "grey":
+        return x
+    if pixels == "dynamic":
+        return torch.bernoulli(x, generator=generator)
+    if pixels == "static":
+        return (x > 0.5).to(x.dtype)
+    raise ValueError(f"pixels={pixels!r} does not exist: choose one of {', '.join(PIXEL_CONVENTIONS)}")
+
+
+def check_images(x: Tensor) -> Tensor:
+    """Return x itself if it is a float batch (N, 784) within [0, 1]; else raise DataError with the line that mends it."""
+    if not isinstance(x, Tensor):
+        raise DataError(f"images must be a torch tensor, got {type(x).__name__}: use torch.as_tensor(x)")
+    if not x.is_floating_point():
+        raise DataError(f"images must be floats in [0, 1], got {x.dtype}: use x.float() / 255")
+    if x.ndim != 2 or x.shape[1] != 784:
+        whole = x.numel() % 784 == 0
+        fix = "use x.reshape(-1, 784)" if whole else "this course reads images of 28x28 = 784 pixels"
+        raise DataError(f"images must have shape (N, 784), got {tuple(x.shape)}: {fix}")
+    if len(x) == 0:
+        raise DataError("there are no images: the batch has shape (0, 784). Look at what selected them")
+    if not torch.isfinite(x).all():
+        raise DataError("images hold NaN or infinite values: look at what produced them")
+    low, high = float(x.min()), float(x.max())
+    if low < 0 or high > 1:
+        if low >= -0.01 and high <= 1.01:
+            fix = "use x.clamp(0, 1)"  # interpolation and rounding overshoot a little
+        elif low >= 0 and high <= 255:
+            fix = "divide by 255"
+        else:
+            fix = "undo the normalisation, so that black is 0 and white is 1"
+        raise DataError(f"pixels must lie in [0, 1], found {low:.6g} to {high:.6g}: {fix}")
+    return x
