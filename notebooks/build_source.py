@@ -1,0 +1,256 @@
+"""Reads a lesson's source and makes its two versions: blank for the student, solved for reading and testing.
+
+A source is a py:percent file, source/NN_topic.py, with `# %%` and `# %% [markdown]` cells. What is special in it:
+
+- An exercise keeps its solution between the lines `### BEGIN SOLUTION` and `### END SOLUTION`. In the blank version a solution inside a
+  function becomes one `raise NotImplementedError`, and one outside becomes `name = ...  # your answer` for each name it assigns. To
+  give the student something else (a bug to find), put it, commented out, after a line `### BLANK VERSION` before the end marker.
+- The next code cell checks it: the line `# NBVAL_CHECK_OUTPUT`, then `name = check.name(name)`.
+- Other cells whose output nbval shall compare start with `# NBVAL_CHECK_OUTPUT`, too.
+- Tags: `solution` (only in the solved version), `raises-exception` (this cell is meant to fail), `hide-input`, `hide-output`.
+- Relative links are written as seen from notebooks/.
+
+A malformed source is refused with a message that names the cell and says what to change.
+"""
+
+import ast
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+COMMAND = "python notebooks/build.py"
+BEGIN, BLANK, END = "### BEGIN SOLUTION", "### BLANK VERSION", "### END SOLUTION"
+CHECKED = "# NBVAL_CHECK_OUTPUT"
+TAGS = {"solution", "raises-exception", "hide-input", "hide-output"}
+CHECK_CALL = re.compile(r"^(\w+) = check\.(\w+)\((\w+)\)$", re.MULTILINE)
+
+
+class SourceError(ValueError):
+    """A source that cannot become a notebook. The message names file and cell, and says what to change."""
+
+
+def read_source(path: Path) -> list[NotebookNode]:
+    """The cells of a py:percent source, each with the position it has there. Raises SourceError for a malformed one."""
+    cells = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent").cells
+    for number, cell in enumerate(cells, start=1):
+        first = cell.source.strip().splitlines()[:1]
+        problem = "the cell is empty: delete it" if not first else _cell_problem(cell)
+        if problem:
+            raise SourceError(f"{path.name}, cell {number} ({first[0] if first else 'empty'}): {problem}")
+    headings = sum(len(h1_headings(cell)) for cell in cells)
+    if headings != 1:
+        raise SourceError(
+            f"{path.name}: a notebook has exactly one first-level heading (# Title), this one has {headings}"
+        )
+    for problem in _exercise_problems(cells):
+        raise SourceError(f"{path.name}, {problem}")
+    return cells
+
+
+def h1_headings(cell: NotebookNode) -> list[str]:
+    """The first-level headings of a Markdown cell; lines inside fenced code are none."""
+    if cell.cell_type != "markdown":
+        return []
+    return re.findall(r"^# .+", re.sub(r"^```.*?^```", "", cell.source, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+
+
+def marker_problem(source: str) -> str:
+    """What is wrong with the nbval marker of a code cell; nbval itself passes over a misspelt one in silence."""
+    for number, line in enumerate(source.splitlines()):
+        if re.match(r"\s*#.*(n[bv]{2}al|nbvla|ch?e?ck[_ -]*out_?put)", line, re.IGNORECASE):
+            if line != CHECKED:
+                return f"{line.strip()!r} looks like an nbval marker and is none that this course uses: write exactly {CHECKED!r}"
+            if number:
+                return f"{CHECKED!r} belongs on the first line of its cell"
+    return ""
+
+
+def _cell_problem(cell: NotebookNode) -> str:
+    if unknown := set(cell.metadata.get("tags", [])) - TAGS:
+        return f"unknown tag {', '.join(sorted(unknown))}: choose from {', '.join(sorted(TAGS))}"
+    if cell.cell_type != "code":
+        return "" if cell.cell_type == "markdown" else "use `# %%` or `# %% [markdown]`"
+    return _solution_problem(cell.source) or marker_problem(cell.source)
+
+
+def _solution_problem(source: str) -> str:
+    expected = {BEGIN}  # which markers may come next
+    for line in source.splitlines():
+        if not re.match(r"\s*#+\s*((begin|end)\W*sol|blank\W*ver)", line, re.IGNORECASE):
+            continue
+        marker = line.strip()
+        if marker not in (BEGIN, BLANK, END):
+            return f"{marker!r} is not a solution marker: write {BEGIN!r}, {BLANK!r} or {END!r}"
+        if marker not in expected:
+            return f"{marker!r} has no partner: the markers come as {BEGIN!r}, perhaps {BLANK!r}, {END!r}"
+        expected = {BEGIN: {BLANK, END}, BLANK: {END}, END: {BEGIN}}[marker]
+    if expected != {BEGIN}:
+        return f"{BEGIN!r} has no partner: close it with {END!r}"
+    try:
+        ast.parse(solved_code(source))
+        ast.parse(blank_code(source))
+    except SyntaxError as error:
+        return f"the code, solved or blank, is not Python: {error.msg}: {(error.text or '').strip()}"
+    except SourceError as error:
+        return str(error)
+    return ""
+
+
+def _exercise_problems(cells: Sequence[NotebookNode]) -> Iterator[str]:
+    """Every exercise is followed by its check, and every check follows its exercise."""
+    exercise, where = "", 0  # the code of the exercise that waits for its check, and its cell
+    no_check = "the exercise has no check: put `name = check.name(name)` in the code cell directly after it"
+    for number, cell in enumerate(cells, start=1):
+        if cell.cell_type != "code" or "solution" in cell.metadata.get("tags", []):
+            continue
+        source = cell.source
+        if wrong := [line for line in source.splitlines() if _calls_check(line) and not _is_check(line)]:
+            yield f"cell {number}: write `name = check.name(name)`, so that the lesson goes on with what comes back, not `{wrong[0]}`"
+        calls = CHECK_CALL.findall(source)
+        if BEGIN in source:
+            exercise, where = f"{exercise}\n{source}", number
+        elif calls:
+            if not exercise:
+                yield f"cell {number}: check.{calls[0][1]} has no exercise: put a cell with {BEGIN!r} and {END!r} before it"
+            elif absent := [name for name, _, _ in calls if not re.search(rf"\b{name}\b", exercise)]:
+                yield f"cell {number}: {absent[0]} is checked, but the exercise before it (cell {where}) does not define it"
+            if not source.startswith(CHECKED):
+                yield f"cell {number}: start the check cell with {CHECKED!r}"
+            exercise = ""
+        elif exercise:
+            yield f"cell {where}: {no_check}"
+            exercise = ""
+    if exercise:
+        yield f"cell {where}: {no_check}"
+
+
+def _calls_check(line: str) -> bool:
+    return re.match(r"[^#]*\bcheck\.\w+\(", line) is not None
+
+
+def _is_check(line: str) -> bool:
+    found = CHECK_CALL.match(line)
+    return found is not None and found[1] == found[3]
+
+
+def solved_code(source: str) -> str:
+    """The code as it runs: the solution stays; the markers go, and with them what only the blank version shows."""
+    return "\n".join(line for part, line in _parts(source) if part in ("", BEGIN))
+
+
+def blank_code(source: str) -> str:
+    """The code that the student completes: in place of each solution what BLANK VERSION gives (commented out in the source), else one
+    NotImplementedError inside a function, and `name = ...  # your answer` outside."""
+    lines: list[str] = []
+    solution: list[str] = []
+    given: list[str] = []
+    for part, line in _parts(source):
+        if part == BEGIN:
+            solution.append(line)
+        elif part == BLANK:
+            given.append(re.sub(r"^(\s*)# ?", r"\1", line))
+        elif part == END:
+            indent = line[: len(line) - len(line.lstrip())]
+            lines += given or _stub(lines, solution, indent)
+            solution, given = [], []
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def _parts(source: str) -> Iterator[tuple[str, str]]:
+    """Each line with the marker it stands under ("" outside); of the marker lines only END is handed out."""
+    part = ""
+    for line in source.splitlines():
+        if line.strip() == END:
+            yield END, line
+            part = ""
+        elif line.strip() in (BEGIN, BLANK):
+            part = line.strip()
+        else:
+            yield part, line
+
+
+def _stub(lines: Sequence[str], solution: Sequence[str], indent: str) -> list[str]:
+    if indent:
+        return [f'{indent}raise NotImplementedError("Your turn: write {_enclosing_name(lines, indent)}")']
+    return [f"{name} = ...  # your answer" for name in _assigned_names("\n".join(solution))]
+
+
+def _enclosing_name(lines: Sequence[str], indent: str) -> str:
+    for line in reversed(lines):
+        found = re.match(r"(\s*)(?:async )?def (\w+)", line)
+        if found and len(found[1]) < len(indent):
+            return found[2]
+    raise SourceError("an indented solution stands inside a function: there is no `def` above it")
+
+
+def _assigned_names(code: str) -> list[str]:
+    """The names that code outside functions binds, in order, without the ones that start with an underscore."""
+    public = [name for name in dict.fromkeys(_bound(ast.parse(code).body)) if not name.startswith("_")]
+    if not public:
+        raise SourceError("a solution outside a function assigns a name: the student's version becomes `name = ...`")
+    return public
+
+
+def _bound(body: Sequence[ast.stmt]) -> Iterator[str]:
+    for statement in body:
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            yield statement.name
+        elif isinstance(statement, ast.Assign | ast.AnnAssign):
+            for target in statement.targets if isinstance(statement, ast.Assign) else [statement.target]:
+                yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+        else:  # the blocks of for, if, with and try
+            for block in ("body", "orelse", "finalbody"):
+                yield from _bound(getattr(statement, block, []))
+
+
+def make(path: Path, *, solved: bool) -> NotebookNode:
+    """The notebook of one source, without outputs."""
+    cells, seen = [], Counter()
+    note = nbformat.v4.new_markdown_cell(_closing_note(path.stem, solved))
+    for cell in [*read_source(path), note]:
+        if "solution" in cell.metadata.get("tags", []) and not solved:
+            continue
+        kind, source = cell.cell_type, cell.source
+        seen[kind, source] += 1  # the id follows from the text, so unchanged cells keep theirs when others are moved
+        digest = hashlib.sha256(f"{kind}\0{source}\0{seen[kind, source]}".encode()).hexdigest()[:12]
+        metadata = {"tags": sorted(cell.metadata["tags"])} if cell.metadata.get("tags") else {}
+        if kind == "code":
+            code = solved_code(source) if solved else blank_code(source)
+            cells.append(nbformat.v4.new_code_cell(code, id=digest, metadata=metadata))
+        else:
+            text = _links_from_solutions(source) if solved and cell is not note else source
+            cells.append(nbformat.v4.new_markdown_cell(text, id=digest, metadata=metadata))
+    metadata = {
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "language_info": {
+            "file_extension": ".py",
+            "mimetype": "text/x-python",
+            "name": "python",
+            "pygments_lexer": "ipython3",
+        },
+        "course": {
+            "generated_by": f"{COMMAND} generate",
+            "source": f"notebooks/source/{path.name}",
+            "version": "solved" if solved else "blank",
+        },
+    }
+    return nbformat.v4.new_notebook(cells=cells, metadata=metadata, nbformat_minor=5)
+
+
+def _closing_note(stem: str, solved: bool) -> str:
+    note = f"*This file is generated: change `notebooks/source/{stem}.py`, then run `{COMMAND} generate` (or `make notebooks`).*"
+    return f"{note}\n\n*It is the solved version; [the one to work in](../{stem}.ipynb) is blank.*" if solved else note
+
+
+def _links_from_solutions(text: str) -> str:
+    """Relative links are written as seen from notebooks/; a solved notebook lies one folder deeper."""
+    text = re.sub(r"(\]\(|(?:src|href)=\")\.\./", r"\1../../", text)
+    return re.sub(r"(\]\(|(?:src|href)=\")solutions/", r"\1", text)
