@@ -91,28 +91,24 @@ def test_environment_and_pyproject_name_the_same_packages_and_floors():
     assert floors([line for line in environment()[1] if line != "-e ."]) == dependencies()
 
 
-def locked() -> dict[str, tuple[Version, str]]:
-    """{name: (version, the entry's whole text)} of requirements.lock; a name that is pinned once per platform must agree."""
-    pins = {}
-    for entry in re.split(r"\n(?=\S)", read("requirements.lock").strip()):
-        name, version = re.match(r"([\w.-]+)==([^\s;\\]+)", entry).groups()
-        name = canonicalize_name(name)
-        lowest = min(Version(version), pins[name][0]) if name in pins else Version(version)
-        pins[name] = (lowest, entry)
-    return pins
+def locked() -> list[tuple[str, Version, str]]:
+    """(name, version, the entry's whole text) of each pin in requirements.lock; a name may be pinned once per platform."""
+    entries = re.split(r"\n(?=\S)", read("requirements.lock").strip())
+    pins = [(*re.match(r"([\w.-]+)==([^\s;\\]+)", entry).groups(), entry) for entry in entries]
+    return [(canonicalize_name(name), Version(version), entry) for name, version, entry in pins]
 
 
 def test_every_dependency_is_locked_above_its_floor():
-    pins = locked()
     needed = dependencies() | floors(project()["dependency-groups"]["dev"])
     assert len(needed) > 20
     for name, lowest in needed.items():
-        assert name in pins, f"{name} is not in requirements.lock: type make lock"
-        assert pins[name][0] >= lowest, f"{name} is locked below {lowest}: type make lock"
+        versions = [version for pinned, version, _ in locked() if pinned == name]
+        assert versions, f"{name} is not in requirements.lock: type make lock"
+        assert min(versions) >= lowest, f"{name} is locked below {lowest}: type make lock"
 
 
 def test_every_pin_has_a_hash_and_the_lock_names_no_host():
-    for name, (_, entry) in locked().items():
+    for name, _, entry in locked():
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), f"{name} is locked without a hash"
     assert not re.findall(r"://|--(?:extra-)?index-url|--find-links| @ ", read("requirements.lock"))
 
