@@ -54,7 +54,9 @@ def images(validation: int = 5000, *, seed: int = 0) -> Splits:
     train, held_out = train.split_off(min(validation, len(train) // 5), seed=seed)
     if profile() == "quick":
         train, held_out, test = (s.random_subset(n) for s, n in zip((train, held_out, test), QUICK_SIZES, strict=True))
-    print(f"images: {train.name} · {len(train):,} for training, {len(held_out):,} held out for validation, {len(test):,} for the test")
+    print(
+        f"images: {train.name} · {len(train):,} for training, {len(held_out):,} held out for validation, {len(test):,} for the test"
+    )
     return Splits(train, held_out, test)
 
 

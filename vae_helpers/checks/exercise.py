@@ -67,7 +67,10 @@ class Exercise:
                     return self._verdict_of_judge(answer, passed, message)
                 return self._compare(answer)
             except NotImplementedError:
-                return Verdict("empty", f"○ {self.name}: nothing written yet. Replace the line with NotImplementedError, then run the cell again.")
+                return Verdict(
+                    "empty",
+                    f"○ {self.name}: nothing written yet. Replace the line with NotImplementedError, then run the cell again.",
+                )
             except Exception as error:
                 return Verdict(
                     "wrong",

@@ -1,4 +1,4 @@
-"""Every figure of the course: one style, grey images on one fixed scale, and a sentence that says what is to be seen."""
+"""Digits as pictures: rows, sheets, and PNG bytes for the sliders; black is 0 and white is 1 everywhere."""
 
 import io
 import math
@@ -8,44 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
-DIGIT_COLORS = ["#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"]  # petroff10
-DIGIT_MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "*"]
-WIDTH = 8.0
-
-
-def use_style() -> None:
-    """The look of all figures: fixed sizes, quiet axes, petroff10 colours."""
-    plt.rcParams.update(
-        {
-            "figure.dpi": 96,
-            "savefig.dpi": 96,
-            "figure.figsize": (WIDTH, 3.2),
-            "figure.constrained_layout.use": True,
-            "axes.prop_cycle": plt.cycler(color=DIGIT_COLORS),
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": 11,
-            "axes.labelsize": 10,
-            "image.cmap": "gray",
-            "image.interpolation": "nearest",
-            "legend.frameon": False,
-            "font.size": 10,
-        }
-    )
-
-
-def show(figure: Figure, alt: str) -> None:
-    """Display a figure as a PNG whose alt text is `alt`, print that sentence below it, and close the figure."""
-    from IPython.display import Image, display
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    plt.close(figure)
-    display(Image(buffer.getvalue(), format="png", alt=alt), metadata={"image/png": {"alt": alt}})
-    print(f"Figure: {alt}")
+from vae_helpers.plotting.base import show
 
 
 def as_picture(x: Tensor | np.ndarray) -> np.ndarray:
@@ -70,10 +35,14 @@ def draw_images(axes: Axes, images: Tensor, columns: int, title: str = "") -> No
     axes.axis("off")
 
 
-def image_rows(rows: dict[str, Tensor], alt: str, *, column_titles: Sequence[str] | None = None, scale: float = 0.75) -> None:
+def image_rows(
+    rows: dict[str, Tensor], alt: str, *, column_titles: Sequence[str] | None = None, scale: float = 0.75
+) -> None:
     """Rows of images, each row (n, 784) with its name at the left; all rows have the same n."""
     n = max(len(images) for images in rows.values())
-    figure, axes = plt.subplots(len(rows), n, figsize=(scale * n + 1.1, scale * len(rows) + (0.25 if column_titles else 0)), squeeze=False)
+    figure, axes = plt.subplots(
+        len(rows), n, figsize=(scale * n + 1.1, scale * len(rows) + (0.25 if column_titles else 0)), squeeze=False
+    )
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for i, cell in enumerate(line):
             cell.set_xticks([])
@@ -96,21 +65,6 @@ def image_sheet(images: Tensor, alt: str, *, columns: int = 10, title: str = "")
     show(figure, alt)
 
 
-def latent_scatter(axes: Axes, mu: Tensor, labels: Tensor, *, size: float = 6) -> None:
-    """Two-dimensional codes (N, 2) coloured and marked by digit, each digit's number written at its median."""
-    for digit in range(10):
-        points = mu[labels == digit]
-        if len(points):
-            axes.scatter(*points.T, s=size, c=DIGIT_COLORS[digit], marker=DIGIT_MARKERS[digit], linewidths=0, alpha=0.6)
-    for digit in range(10):
-        points = mu[labels == digit]
-        if len(points):
-            x, y = points.median(0).values.tolist()
-            axes.text(x, y, str(digit), fontsize=13, fontweight="bold", ha="center", va="center",
-                      bbox=dict(boxstyle="circle,pad=0.15", fc="white", ec=DIGIT_COLORS[digit], alpha=0.9))  # fmt: skip
-    axes.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
-
-
 def png(x: Tensor | np.ndarray, scale: int = 8) -> bytes:
     """A picture (28, 28), a flat image (784,), or any 2-D sheet of values in [0, 1], as PNG bytes, each pixel `scale` wide. Fast."""
     from PIL import Image
@@ -119,5 +73,7 @@ def png(x: Tensor | np.ndarray, scale: int = 8) -> bytes:
     array = array.reshape(28, 28) if array.ndim == 1 else array
     picture = Image.fromarray((np.clip(array, 0, 1) * 255 + 0.5).astype(np.uint8), mode="L")
     buffer = io.BytesIO()
-    picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST).save(buffer, "PNG", compress_level=1)
+    picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST).save(
+        buffer, "PNG", compress_level=1
+    )
     return buffer.getvalue()
