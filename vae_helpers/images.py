@@ -161,7 +161,7 @@ def check_images(x: Tensor) -> Tensor:
         raise DataError("there are no images: the batch has shape (0, 784). Look at what selected them")
     if not torch.isfinite(x).all():
         raise DataError("images hold NaN or infinite values: look at what produced them")
-    low, high = float(x.min()), float(x.max())
+    low, high = (float(end) for end in x.detach().aminmax())
     if low < 0 or high > 1:
         if low >= -0.01 and high <= 1.01:
             fix = "use x.clamp(0, 1)"  # interpolation and rounding overshoot a little
