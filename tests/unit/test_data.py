@@ -90,7 +90,7 @@ def test_then_the_mirrors_are_asked(tiny, places, monkeypatch):
 def test_offline_means_that_nothing_is_fetched(tiny, places, monkeypatch):
     monkeypatch.setattr(data, "fetch", lambda to: pytest.fail("VAE_OFFLINE is set"))
     monkeypatch.setenv("VAE_OFFLINE", "1")
-    with pytest.raises(data.MissingData, match="VAE_OFFLINE is set.*python -m vae_helpers fetch"):
+    with pytest.raises(data.MissingData, match=r"VAE_OFFLINE is set.*python -m vae_helpers fetch"):
         data.load("mnist")
 
 
@@ -367,6 +367,12 @@ def test_the_registry_is_that_of_mnist():
     assert sum(file.size for file in data.FILES.values()) == 11_594_722
     assert all(len(file.sha256) == 64 for file in data.FILES.values())
     assert len(set(NAMES)) == 4
+
+
+def test_the_read_me_names_the_same_files():
+    text = (data.paths.DATA / "README.md").read_text(encoding="utf-8")
+    for file in data.FILES.values():
+        assert f"| `{file.name}` | {file.size:,} | `{file.sha256}` |".replace(",", " ") in text
 
 
 @needs_mnist
