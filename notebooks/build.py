@@ -14,7 +14,7 @@ from pathlib import Path
 
 import nbformat
 from build_run import clean_outputs, code_cells, run
-from build_source import COMMAND, SourceError, make
+from build_source import BLANK, CHECK_CALL, COMMAND, SourceError, make, read_source
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbformat import NotebookNode
 
@@ -31,6 +31,17 @@ def sources(folder: Path, lessons: Sequence[str] = ()) -> list[Path]:
                 f"there is no lesson {lesson!r} in notebooks/source; there are: {', '.join(p.stem for p in found) or 'none'}"
             )
     return [path for path in found if not lessons or path.stem.startswith(tuple(lessons))]
+
+
+def bugs_to_find(source: Path) -> set[str]:
+    """The checked exercises whose blank version holds a bug, so that their check starts with a ✗."""
+    given, names = False, set()
+    for cell in code_cells(nbformat.v4.new_notebook(cells=read_source(source))):
+        given = given or BLANK in cell.source
+        if found := CHECK_CALL.findall(cell.source):
+            names |= {name for _, name, _ in found if given}
+            given = False
+    return names
 
 
 def wanted(folder: Path) -> dict[Path, str]:

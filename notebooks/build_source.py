@@ -219,11 +219,12 @@ def make(path: Path, *, solved: bool) -> NotebookNode:
         if "solution" in cell.metadata.get("tags", []) and not solved:
             continue
         kind, source = cell.cell_type, cell.source
-        seen[kind, source] += 1  # the id follows from the text, so unchanged cells keep theirs when others are moved
-        digest = hashlib.sha256(f"{kind}\0{source}\0{seen[kind, source]}".encode()).hexdigest()[:12]
+        key = kind, blank_code(source) if kind == "code" else source
+        seen[key] += 1  # the id follows from the text, so unchanged cells keep theirs when others are moved
+        digest = hashlib.sha256("\0".join([*key, str(seen[key])]).encode()).hexdigest()[:12]
         metadata = {"tags": sorted(cell.metadata["tags"])} if cell.metadata.get("tags") else {}
         if kind == "code":
-            code = solved_code(source) if solved else blank_code(source)
+            code = solved_code(source) if solved else key[1]
             cells.append(nbformat.v4.new_code_cell(code, id=digest, metadata=metadata))
         else:
             text = _links_from_solutions(source) if solved and cell is not note else source
@@ -251,6 +252,16 @@ def _closing_note(stem: str, solved: bool) -> str:
 
 
 def _links_from_solutions(text: str) -> str:
-    """Relative links are written as seen from notebooks/; a solved notebook lies one folder deeper."""
-    text = re.sub(r"(\]\(|(?:src|href)=\")\.\./", r"\1../../", text)
-    return re.sub(r"(\]\(|(?:src|href)=\")solutions/", r"\1", text)
+    """Relative links as seen from solutions/, one folder deeper; links to other lessons lead to their solved versions."""
+
+    def deeper(link: re.Match) -> str:
+        start, target = link.groups()
+        if re.match(r"[a-z]+:|[/#]|\d\d_\w+\.ipynb", target):
+            return link[0]
+        return start + (target.removeprefix("solutions/") if target.startswith("solutions/") else f"../{target}")
+
+    pieces = re.split(
+        r"(\$\$.*?\$\$|\$[^$\n]*\$|`[^`\n]*`)", text, flags=re.DOTALL
+    )  # [a](b) in formulas and code is no link
+    pieces[::2] = [re.sub(r"(\]\(|(?:src|href)=\")([^)\s\"]+)", deeper, piece) for piece in pieces[::2]]
+    return "".join(pieces)
