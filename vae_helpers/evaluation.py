@@ -1,17 +1,17 @@
-"""What a trained model is worth: held-out bounds, importance-weighted log-likelihoods, and how much of the code is used."""
+"""What a trained model is worth: held-out bounds, importance-weighted likelihoods, and how much of the code is used."""
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vae_helpers import losses
-from vae_helpers.data import ImageSet
+from vae_helpers.images import DataError, ImageSet
 from vae_helpers.models import VAE, Gaussian, reparameterize
 
 EVALUATION_BATCH = 1000
+LIKELIHOOD_BATCH = 200  # decoded `samples` times while it stays in the cache
 
 
 class Evaluation(NamedTuple):
@@ -42,9 +42,21 @@ def _batches(model: VAE, images: ImageSet, pixels: str, generator: torch.Generat
         yield x, (y if model.num_classes else None)
 
 
+def _check(images: ImageSet, samples: int) -> None:
+    if not isinstance(images, ImageSet) or len(images) == 0:
+        raise DataError("this needs a non-empty ImageSet, as vae_helpers.data.load returns it")
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+
+
+def _standard_error(values: Tensor) -> float:
+    return float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
 @torch.no_grad()
 def evaluate(model: VAE, images: ImageSet, *, pixels: str = "grey", samples: int = 1, seed: int = 0) -> Evaluation:
-    """-ELBO on `images` with `samples` draws of z per image. Leaves the model in eval mode."""
+    """-ELBO on `images` with `samples` draws of z per image. Leaves the model in eval mode, and every other generator alone."""
+    _check(images, samples)
     model.eval()
     generator = torch.Generator(_device(model)).manual_seed(seed)
     rec_parts, kl_parts = [], []
@@ -52,14 +64,15 @@ def evaluate(model: VAE, images: ImageSet, *, pixels: str = "grey", samples: int
         draws = [model.negative_elbo(x, y, generator=generator) for _ in range(samples)]
         rec_parts.append(torch.stack([d.rec for d in draws]).mean(0))
         kl_parts.append(draws[0].kl)
-    rec, kl = torch.cat(rec_parts).double(), torch.cat(kl_parts).double()
+    rec, kl = torch.cat(rec_parts).cpu().double(), torch.cat(kl_parts).cpu().double()
     total = rec + kl
-    error = float(total.std()) / math.sqrt(len(total)) if len(total) > 1 else math.nan
-    return Evaluation(float(total.mean()), float(rec.mean()), float(kl.mean()), error, len(total))
+    return Evaluation(float(total.mean()), float(rec.mean()), float(kl.mean()), _standard_error(total), len(total))
 
 
 @torch.no_grad()
-def log_weights(model: VAE, x: Tensor, y: Tensor | None = None, *, samples: int, generator: torch.Generator | None = None) -> Tensor:
+def log_weights(
+    model: VAE, x: Tensor, y: Tensor | None = None, *, samples: int, generator: torch.Generator | None = None
+) -> Tensor:
     """log w of `samples` codes per image, (samples, batch), in nats: the input of `losses.iw_bound`."""
     mu, log_var = model.encode(x, y)
     prior = model.prior(y)
@@ -73,17 +86,21 @@ def log_weights(model: VAE, x: Tensor, y: Tensor | None = None, *, samples: int,
 
 
 @torch.no_grad()
-def log_likelihood(model: VAE, images: ImageSet, *, samples: int = 100, pixels: str = "dynamic", seed: int = 0) -> LogLikelihood:
+def log_likelihood(
+    model: VAE, images: ImageSet, *, samples: int = 100, pixels: str = "dynamic", seed: int = 0
+) -> LogLikelihood:
     """Importance-weighted estimate L_K of log p(x) with K = `samples`, Burda et al. (2016), eq. 8; below log p(x) on average.
 
     With grey pixels it estimates a bound on the mean over b ~ Bernoulli(x), not a density of grey values (lesson 03).
     """
+    _check(images, samples)
     model.eval()
     generator = torch.Generator(_device(model)).manual_seed(seed)
-    batches = _batches(model, images, pixels, generator, 200)
-    values = torch.cat([losses.iw_bound(log_weights(model, x, y, samples=samples, generator=generator)) for x, y in batches]).double()
-    error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return LogLikelihood(float(values.mean()), error, len(values), samples)
+    bounds = []
+    for x, y in _batches(model, images, pixels, generator, LIKELIHOOD_BATCH):
+        bounds.append(losses.iw_bound(log_weights(model, x, y, samples=samples, generator=generator)))
+    values = torch.cat(bounds).cpu().double()
+    return LogLikelihood(float(values.mean()), _standard_error(values), len(values), samples)
 
 
 @torch.no_grad()
@@ -117,22 +134,27 @@ class Surgery(NamedTuple):
 def elbo_surgery(posterior: Gaussian, *, samples: int = 4, seed: int = 0) -> Surgery:
     """Split the mean KL into I_q(x; z) + KL(q(z) || p(z)), with q(z) the mixture of the N posteriors given: (N, d) each.
 
-    A Monte-Carlo estimate with `samples` draws per image. Source: Hoffman & Johnson (2016), "ELBO surgery".
+    A Monte-Carlo estimate with `samples` draws per image; its cost grows with N squared, so pass a few thousand images.
+    Source: Hoffman & Johnson (2016), "ELBO surgery".
     """
     mu, log_var = posterior.mu.double(), posterior.log_var.double()
-    n = len(mu)
     generator = torch.Generator().manual_seed(seed)
     information = 0.0
     for _ in range(samples):
         z = reparameterize(mu, log_var, generator=generator)
         log_q_each = losses.gaussian_log_prob(z, mu, log_var)
-        log_q_agg = torch.cat([_log_mixture(part, mu, log_var) for part in z.split(500)])
+        log_q_agg = torch.cat([_log_mixture(part, mu, log_var) for part in z.split(max(1, 2**22 // len(mu)))])
         information += float((log_q_each - log_q_agg).mean()) / samples
     mean_kl = float(losses.gaussian_kl(mu, log_var).mean())
-    information = min(information, math.log(n))
     return Surgery(mean_kl, information, mean_kl - information)
 
 
 def _log_mixture(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
-    """log 1/N sum_n N(z; mu_n, var_n): (B, d) -> (B,)."""
-    return torch.logsumexp(losses.gaussian_log_prob(z[:, None], mu[None], log_var[None]), 1) - math.log(len(mu))
+    """log 1/N sum_n N(z; mu_n, var_n): (B, d) -> (B,).
+
+    The square is multiplied out, so that the B x N exponents are two matrix products and no (B, N, d) tensor is made.
+    """
+    precision = torch.exp(-log_var)
+    square = z**2 @ precision.T - 2 * z @ (mu * precision).T + (mu**2 * precision).sum(-1)
+    log_each = -0.5 * (square + (losses.LOG_2PI + log_var).sum(-1))
+    return torch.logsumexp(log_each, 1) - math.log(len(mu))

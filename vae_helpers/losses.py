@@ -1,7 +1,8 @@
 """Every bound and every likelihood of the course: one number per image, in nats, with all constants kept.
 
 Shapes: images and decoder outputs are (..., D), codes are (..., d), results drop the last axis. Nothing here averages over images:
-the one `.mean()` of a training step stays visible in the training loop. Any leading axes may broadcast (importance samples, labels).
+the one `.mean()` of a training step stays visible in the training loop (`free_bits` is the exception: it is defined on a batch mean).
+Any leading axes may broadcast (importance samples, labels).
 """
 
 import math
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 LOG_2PI = math.log(2 * math.pi)
+NEAR_ZERO = 0.1  # below this |logit| the continuous Bernoulli uses its Taylor series, exact to 4e-10
 LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian", "laplace")
 
 
@@ -22,7 +24,7 @@ class BoundTerms(NamedTuple):
     kl: Tensor
 
 
-def _same_shape(name: str, a: Tensor, b: Tensor) -> None:
+def _same_last_axis(name: str, a: Tensor, b: Tensor) -> None:
     if a.shape[-1] != b.shape[-1]:
         raise ValueError(
             f"{name}: the last axes must have the same length, got {tuple(a.shape)} and {tuple(b.shape)}. "
@@ -33,18 +35,23 @@ def _same_shape(name: str, a: Tensor, b: Tensor) -> None:
 # ---------------------------------------------------------------- Gaussians in latent space
 
 
-def gaussian_kl_per_dim(mu: Tensor, log_var: Tensor, prior_mu: Tensor | float = 0.0, prior_log_var: Tensor | float = 0.0) -> Tensor:
+def gaussian_kl_per_dim(
+    mu: Tensor, log_var: Tensor, prior_mu: Tensor | float = 0.0, prior_log_var: Tensor | float = 0.0
+) -> Tensor:
     """KL( N(mu, exp(log_var)) || N(prior_mu, exp(prior_log_var)) ) of each latent dimension, shape of `mu`, in nats.
 
     Source: Kingma & Welling (2014), appendix B; with the default prior N(0, 1) it is 1/2 (mu^2 + sigma^2 - 1 - log sigma^2).
     """
-    _same_shape("gaussian_kl", mu, log_var)
+    _same_last_axis("gaussian_kl", mu, log_var)
     prior_log_var = torch.as_tensor(prior_log_var, dtype=mu.dtype, device=mu.device)
     log_ratio = log_var - prior_log_var
-    return 0.5 * ((mu - prior_mu) ** 2 * torch.exp(-prior_log_var) + torch.exp(log_ratio) - 1 - log_ratio)
+    # expm1(r) = exp(r) - 1 without cancellation: near q = p the KL stays exact, and never turns negative
+    return 0.5 * ((mu - prior_mu) ** 2 * torch.exp(-prior_log_var) + torch.expm1(log_ratio) - log_ratio)
 
 
-def gaussian_kl(mu: Tensor, log_var: Tensor, prior_mu: Tensor | float = 0.0, prior_log_var: Tensor | float = 0.0) -> Tensor:
+def gaussian_kl(
+    mu: Tensor, log_var: Tensor, prior_mu: Tensor | float = 0.0, prior_log_var: Tensor | float = 0.0
+) -> Tensor:
     """KL(q(z|x) || p(z)) summed over latent dimensions: (batch, d) -> (batch,), in nats per image; zero when q is the prior.
 
     >>> gaussian_kl(torch.zeros(3, 2), torch.zeros(3, 2))
@@ -68,10 +75,18 @@ def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     For binary x this is the exact negative log-likelihood. For grey x in [0, 1] it is the mean over b ~ Bernoulli(x) of the one for
     b (lesson 03), never below the entropy of the pixels. It stays exact for large logits, where log(sigmoid(.)) would not.
     """
-    _same_shape("bernoulli_nll", logits, x)
-    # log(1 + exp(l)) - x l
-    logits, x = torch.broadcast_tensors(logits, x)
+    _same_last_axis("bernoulli_nll", logits, x)
+    logits, x = torch.broadcast_tensors(logits, x)  # each pixel costs log(1 + exp(logit)) - x logit
     return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
+
+
+def _split_at_zero(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits for the Taylor series and for the closed form, each harmless (0 and 1) where the other one is used.
+
+    Masking only the results would not do: the gradient of the unused branch, 0 times infinity, would still be NaN.
+    """
+    is_near = logits.abs() < NEAR_ZERO
+    return torch.where(is_near, logits, 0.0), torch.where(is_near, 1.0, logits)
 
 
 def continuous_bernoulli_log_constant(logits: Tensor) -> Tensor:
@@ -79,11 +94,10 @@ def continuous_bernoulli_log_constant(logits: Tensor) -> Tensor:
 
     Source: Loaiza-Ganem & Cunningham (2019), eq. 5, written in the logit a: C = a / tanh(a / 2), with its Taylor series near a = 0.
     """
-    near_zero = logits.abs() < 0.1
-    a = torch.where(near_zero, torch.ones_like(logits), logits).abs()
-    away = torch.log(a) - torch.log(torch.tanh(a / 2))
-    series = math.log(2) + logits**2 / 12 - 7 * logits**4 / 1440
-    return torch.where(near_zero, series, away)
+    near, far = _split_at_zero(logits)
+    a = far.abs()
+    series = math.log(2) + near**2 / 12 - 7 * near**4 / 1440
+    return torch.where(logits.abs() < NEAR_ZERO, series, torch.log(a) - torch.log(torch.tanh(a / 2)))
 
 
 def continuous_bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
@@ -99,11 +113,9 @@ def continuous_bernoulli_mean(logits: Tensor) -> Tensor:
 
     Source: Loaiza-Ganem & Cunningham (2019), eq. 6: p / (2p - 1) - 1 / logit(p).
     """
-    near_zero = logits.abs() < 0.1
-    a = torch.where(near_zero, torch.ones_like(logits), logits)
-    away = torch.sigmoid(a) / torch.tanh(a / 2) - 1 / a
-    series = 0.5 + logits / 12 - logits**3 / 720
-    return torch.where(near_zero, series, away)
+    near, a = _split_at_zero(logits)
+    series = 0.5 + near / 12 - near**3 / 720
+    return torch.where(logits.abs() < NEAR_ZERO, series, torch.sigmoid(a) / torch.tanh(a / 2) - 1 / a)
 
 
 def gaussian_nll(mean: Tensor, x: Tensor, sigma_x: Tensor | float = 1.0) -> Tensor:
@@ -111,19 +123,21 @@ def gaussian_nll(mean: Tensor, x: Tensor, sigma_x: Tensor | float = 1.0) -> Tens
 
     `sigma_x` is a standard deviation: a number, or a tensor that broadcasts against (..., D).
     """
-    _same_shape("gaussian_nll", mean, x)
+    _same_last_axis("gaussian_nll", mean, x)
     sigma_x = torch.as_tensor(sigma_x, dtype=mean.dtype, device=mean.device)
     return (0.5 * ((x - mean) / sigma_x) ** 2 + torch.log(sigma_x) + 0.5 * LOG_2PI).sum(-1)
 
 
 def laplace_nll(mean: Tensor, x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
     """-log Laplace(x; mean, scale), summed over pixels: L1 / scale + D log(2 scale), (..., D) -> (...), in nats."""
-    _same_shape("laplace_nll", mean, x)
+    _same_last_axis("laplace_nll", mean, x)
     scale = torch.as_tensor(scale, dtype=mean.dtype, device=mean.device)
     return ((x - mean).abs() / scale + torch.log(2 * scale)).sum(-1)
 
 
-def reconstruction_nll(output: Tensor, x: Tensor, likelihood: str = "bernoulli", sigma_x: Tensor | float = 1.0) -> Tensor:
+def reconstruction_nll(
+    output: Tensor, x: Tensor, likelihood: str = "bernoulli", sigma_x: Tensor | float = 1.0
+) -> Tensor:
     """-log p(x|z) of the named likelihood: (..., D) -> (...), in nats.
 
     `output` is what the decoder returns: logits for the two Bernoullis, means for the others. `sigma_x` is the standard deviation of
@@ -145,13 +159,13 @@ def squared_error(mean: Tensor, x: Tensor) -> Tensor:
 
     Sources S0 and S4 report this; here it serves only to compare with their printed figures.
     """
-    _same_shape("squared_error", mean, x)
+    _same_last_axis("squared_error", mean, x)
     return ((x - mean) ** 2).sum(-1)
 
 
 def absolute_error(mean: Tensor, x: Tensor) -> Tensor:
     """Sum of absolute errors per image, (..., D) -> (...). NOT a likelihood: -log Laplace(x; mean, 1) without D log(2)."""
-    _same_shape("absolute_error", mean, x)
+    _same_last_axis("absolute_error", mean, x)
     return (x - mean).abs().sum(-1)
 
 

@@ -1,7 +1,9 @@
 """The encoder q(z|x), the decoder p(x|z) and the VAE that joins them; a conditional VAE is a VAE with `num_classes > 0`."""
 
+import math
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vae_helpers import losses
+from vae_helpers.images import check_images
 
 PIXELS = 784
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU, "softplus": nn.Softplus}
@@ -42,16 +45,12 @@ def reparameterize(mu: Tensor, log_var: Tensor, *, generator: torch.Generator | 
 
 def one_hot(y: Tensor, num_classes: int) -> Tensor:
     """Labels (batch,) -> (batch, num_classes) of zeros and one 1.0. Raises ValueError for another shape or a label out of range."""
-    if y.ndim != 1 or y.is_floating_point():
-        raise ValueError(f"labels must be whole numbers of shape (batch,), got {y.dtype} of shape {tuple(y.shape)}: use y.flatten().long()")
-    if len(y) and (y.min() < 0 or y.max() >= num_classes):
-        raise ValueError(f"labels must lie in 0..{num_classes - 1}, got {int(y.min())}..{int(y.max())}")
-    return F.one_hot(y.long(), num_classes).float()
+    return F.one_hot(_checked_labels(y, num_classes), num_classes).float()
 
 
 def _mlp(sizes: Sequence[int], activation: str) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers)
 
@@ -120,7 +119,15 @@ class VAE(nn.Module):
         for place in label_in:
             _check_choice("label_in", place, LABEL_PLACES)
         if latent_dim < 1 or sigma_x <= 0 or num_classes < 0:
-            raise ValueError(f"latent_dim must be >= 1, sigma_x > 0, num_classes >= 0; got {latent_dim}, {sigma_x}, {num_classes}")
+            raise ValueError(
+                f"latent_dim must be >= 1, sigma_x > 0, num_classes >= 0; got {latent_dim}, {sigma_x}, {num_classes}"
+            )
+        if num_classes and not label_in:
+            raise ValueError(f"num_classes={num_classes} needs a place for the label: any of {', '.join(LABEL_PLACES)}")
+        if (learn_sigma_x or sigmoid_mean) and likelihood not in ("gaussian", "laplace"):
+            raise ValueError(
+                f"learn_sigma_x and sigmoid_mean need likelihood='gaussian' or 'laplace', not {likelihood!r}"
+            )
         self.config = dict(
             latent_dim=latent_dim,
             encoder_sizes=list(encoder_sizes),
@@ -131,11 +138,11 @@ class VAE(nn.Module):
             sigmoid_mean=sigmoid_mean,
             activation=activation,
             num_classes=num_classes,
-            label_in=list(label_in),
+            label_in=[place for place in LABEL_PLACES if place in label_in],
         )
         self.latent_dim, self.num_classes, self.likelihood = latent_dim, num_classes, likelihood
         self.label_in = tuple(label_in) if num_classes else ()
-        self.sigmoid_mean = sigmoid_mean and likelihood in ("gaussian", "laplace")
+        self.sigmoid_mean = sigmoid_mean
         extra = {place: num_classes if place in self.label_in else 0 for place in LABEL_PLACES}
         self.encoder = Encoder(PIXELS + extra["encoder"], encoder_sizes, latent_dim, activation)
         self.decoder = Decoder(latent_dim + extra["decoder"], decoder_sizes, PIXELS, activation)
@@ -157,7 +164,7 @@ class VAE(nn.Module):
     def prior(self, y: Tensor | None = None) -> Gaussian:
         """p(z), or p(z|y) where the label is in the prior: tensors that broadcast against (batch, d)."""
         if "prior" in self.label_in:
-            y = self._checked_labels(y)
+            y = self._labels(y).to(self.prior_mu.weight.device)
             return Gaussian(self.prior_mu(y), self.prior_log_var(y))
         zeros = self.log_sigma_x.new_zeros(1, self.latent_dim)
         return Gaussian(zeros, zeros)
@@ -165,17 +172,19 @@ class VAE(nn.Module):
     def encode(self, x: Tensor, y: Tensor | None = None) -> Gaussian:
         """q(z|x), or q(z|x, y): images (batch, 784) -> mu and log_var, each (batch, d).
 
-        Raises ValueError for another shape. Log-variances outside [-10, 10] are clamped, with a warning: training is going wrong.
+        Raises DataError for another shape, for integers, and (on the CPU, where looking is free) for pixels outside [0, 1].
+        Log-variances outside [-10, 10] are clamped, with a warning: training is going wrong.
         """
-        if x.ndim != 2 or x.shape[1] != PIXELS:
-            raise ValueError(f"images must have shape (batch, {PIXELS}), got {tuple(x.shape)}: use x.flatten(1), or x[None] for one image")
+        _check_images(x)
         mu, log_var = self.encoder(self._with_label(x, y, "encoder"))
         return Gaussian(mu, _clamped(log_var))
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """The decoder's raw output: codes (batch, d) -> (batch, 784), logits for the two Bernoullis, means otherwise."""
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
-            raise ValueError(f"codes must have shape (batch, {self.latent_dim}), got {tuple(z.shape)}: use z[None] for one code")
+            raise ValueError(
+                f"codes must have shape (batch, {self.latent_dim}), got {tuple(z.shape)}: use z[None] for one code"
+            )
         output = self.decoder(self._with_label(z, y, "decoder"))
         return torch.sigmoid(output) if self.sigmoid_mean else output
 
@@ -185,7 +194,9 @@ class VAE(nn.Module):
         z = reparameterize(mu, log_var, generator=generator)
         return VAEOutput(self.decode(z, y), mu, log_var, z)
 
-    def negative_elbo(self, x: Tensor, y: Tensor | None = None, *, generator: torch.Generator | None = None) -> losses.BoundTerms:
+    def negative_elbo(
+        self, x: Tensor, y: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> losses.BoundTerms:
         """(rec, kl) of a batch, each (batch,), in nats per image, from one z per image."""
         out = self(x, y, generator=generator)
         prior = self.prior(y)
@@ -215,26 +226,31 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, y: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
-        """n new mean images, decoded from z ~ p(z) (p(z|y) where the label is in the prior): (n, 784)."""
+        """n new mean images, decoded from z ~ p(z) (p(z|y) where the label is in the prior): (n, 784).
+
+        A conditional model needs n labels, shape (n,).
+        """
+        if y is not None and len(y) != n:
+            raise ValueError(f"{n} images but {len(y)} labels: pass one label per image")
         mu, log_var = self.prior(y)
         shape = (n, self.latent_dim)
         z = reparameterize(mu.expand(shape), log_var.expand(shape), generator=generator)
         return self.mean_image(self.decode(z, y))
 
-    def _checked_labels(self, y: Tensor | None) -> Tensor:
+    def _labels(self, y: Tensor | None) -> Tensor:
         if y is None:
             raise ValueError(f"this model is conditional: pass labels y of shape (batch,) in 0..{self.num_classes - 1}")
-        return y
+        return _checked_labels(y, self.num_classes)
 
     def _with_label(self, features: Tensor, y: Tensor | None, place: str) -> Tensor:
         if not self.num_classes and y is not None:
             raise ValueError("this model takes no labels: build it with num_classes=10, or leave y out")
         if place not in self.label_in:
             return features
-        y = one_hot(self._checked_labels(y), self.num_classes).to(features)
+        y = self._labels(y)
         if len(y) != len(features):
             raise ValueError(f"{len(features)} rows but {len(y)} labels: pass one label per row")
-        return torch.cat([features, y], dim=1)
+        return torch.cat([features, F.one_hot(y, self.num_classes).to(features)], dim=1)
 
 
 def _check_choice(what: str, value: str, choices) -> None:
@@ -242,14 +258,41 @@ def _check_choice(what: str, value: str, choices) -> None:
         raise ValueError(f"{what}={value!r} does not exist: choose one of {', '.join(choices)}")
 
 
+def _may_look(values: Tensor) -> bool:
+    """Whether a Python `if` on these values is free: on a GPU it would wait for the queue, in a compiled graph it would break it."""
+    return values.device.type == "cpu" and values.numel() > 0 and not torch.compiler.is_compiling()
+
+
+def _check_images(x: Tensor) -> None:
+    if x.ndim == 2 and x.shape[1] == PIXELS and x.is_floating_point():
+        if not _may_look(x):
+            return
+        low, high = torch.aminmax(x.detach())
+        if low >= -0.001 and high <= 1.001:  # a little room for rounding, in mixtures and enlargements of images
+            return
+    check_images(x)  # raises, with the line that mends it
+
+
+def _checked_labels(y: Tensor, num_classes: int) -> Tensor:
+    """The labels as int64 (batch,), after their shape and range were checked."""
+    if y.ndim != 1 or y.is_floating_point():
+        raise ValueError(
+            f"labels must be whole numbers of shape (batch,), got {y.dtype} of shape {tuple(y.shape)}: use y.flatten().long()"
+        )
+    if len(y) and (y.min() < 0 or y.max() >= num_classes):
+        raise ValueError(f"labels must lie in 0..{num_classes - 1}, got {int(y.min())}..{int(y.max())}")
+    return y.long()
+
+
 def _clamped(log_var: Tensor) -> Tensor:
-    """log_var, inside [-10, 10]."""
-    if not torch.compiler.is_compiling() and log_var.device.type == "cpu" and len(log_var):
-        low, high = torch.aminmax(log_var.detach())
-        if low < -10 or high > 10:
+    """log_var, inside [-10, 10]; warns where that changes anything."""
+    inside = log_var.clamp(-10, 10)
+    if _may_look(log_var) and not torch.equal(inside, log_var):
+        low, high = (float(v) for v in torch.aminmax(log_var.detach()))
+        if not math.isnan(low):  # NaN is not clamped; training stops at it with its own message
             warnings.warn(
-                f"log_var left [-10, 10] (it reached {float(low):.1f} to {float(high):.1f}) and was clamped: "
+                f"log_var left [-10, 10] (it reached {low:.1f} to {high:.1f}) and was clamped: "
                 "lower the learning rate, or check that the images lie in [0, 1]",
                 stacklevel=3,
             )
-    return log_var.clamp(-10, 10)
+    return inside
