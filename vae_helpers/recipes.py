@@ -4,7 +4,6 @@ A source's figure is not always -ELBO per image; `Recipe.as_source_counts` turns
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -13,7 +12,8 @@ from vae_helpers.data import ImageSet
 from vae_helpers.models import PIXELS, VAE
 from vae_helpers.training import Epoch, History, fit
 
-GAUSSIAN_HALF_CONSTANT = PIXELS / 2 * math.log(math.pi)  # what "SSE + KL" leaves out of a Gaussian with sigma_x^2 = 1/2: 448.73 nats
+# what "SSE + KL" leaves out of -log N(x; mean, I/2): 448.73 nats
+GAUSSIAN_HALF_CONSTANT = PIXELS / 2 * math.log(math.pi)
 
 
 @dataclass(frozen=True)
@@ -56,23 +56,29 @@ class Recipe:
         self,
         images: ImageSet,
         *,
-        validation: ImageSet | None = None,
         epochs: int | None = None,
         seed: int = 0,
-        on_epoch: Callable[[History], None] | None = None,
+        model: VAE | None = None,
         **settings,
     ) -> tuple[VAE, History]:
-        """Build and train; `settings` override those of the recipe."""
-        model = self.build(seed)
+        """Build and train; `settings` are those of `fit` and override the recipe's. Pass `model` to go on with that one."""
+        model = self.build(seed) if model is None else model
         arguments = self.training | settings | ({"epochs": epochs} if epochs is not None else {})
-        return model, fit(model, images, validation=validation, seed=seed, on_epoch=on_epoch, **arguments)
+        return model, fit(model, images, seed=seed, **arguments)
 
 
 _SOURCES = [
     Recipe(
         "S0",
         "MNIST VAE, four latent dimensions, squared error",
-        dict(latent_dim=4, encoder_sizes=(64, 32), decoder_sizes=(32, 64), likelihood="gaussian", sigma_x=math.sqrt(0.5), sigmoid_mean=True),
+        dict(
+            latent_dim=4,
+            encoder_sizes=(64, 32),
+            decoder_sizes=(32, 64),
+            likelihood="gaussian",
+            sigma_x=math.sqrt(0.5),
+            sigmoid_mean=True,
+        ),
         dict(epochs=50, batch_size=200, learning_rate=1e-3),
         {1: 66.2929, 2: 50.3971, 3: 46.23, 5: 41.3674, 10: 38.5736, 20: 36.5916, 30: 35.7588, 50: 35.0090},
         dropped_constant=GAUSSIAN_HALF_CONSTANT,
@@ -84,8 +90,19 @@ _SOURCES = [
         "VAE with ten latent dimensions, cross-entropy on grey pixels",
         dict(latent_dim=10, encoder_sizes=(256,), decoder_sizes=(256,)),
         dict(epochs=150, batch_size=128, learning_rate=1e-3, drop_last=True),
-        {1: 171.848, 2: 128.692, 3: 122.78, 5: 117.812, 10: 113.213, 20: 109.852, 50: 106.702, 100: 105.174, 147: 104.473, 150: 104.480},
-        notes="It drops the last, short batch and averages batch means: all batches have one size, so that is the mean over images seen.",
+        {
+            1: 171.848,
+            2: 128.692,
+            3: 122.78,
+            5: 117.812,
+            10: 113.213,
+            20: 109.852,
+            50: 106.702,
+            100: 105.174,
+            147: 104.473,
+            150: 104.480,
+        },
+        notes="It drops the last, short batch and averages batch means: with batches of one size, the mean over images seen.",
     ),
     Recipe(
         "S2-VAE",
@@ -106,7 +123,13 @@ _SOURCES = [
     Recipe(
         "S4",
         "VAE with ten latent dimensions behind 32 units, squared error, linear output",
-        dict(latent_dim=10, encoder_sizes=(256, 128, 32), decoder_sizes=(32, 128, 256), likelihood="gaussian", sigma_x=math.sqrt(0.5)),
+        dict(
+            latent_dim=10,
+            encoder_sizes=(256, 128, 32),
+            decoder_sizes=(32, 128, 256),
+            likelihood="gaussian",
+            sigma_x=math.sqrt(0.5),
+        ),
         dict(epochs=10, batch_size=64, learning_rate=1e-3, drop_last=True),
         {1: 46.223, 2: 36.646, 3: 34.717, 4: 33.846, 5: 33.334, 10: 32.059},
         dropped_constant=GAUSSIAN_HALF_CONSTANT,
@@ -131,4 +154,5 @@ _SHIPPED = [
 ]
 
 SOURCES = tuple(recipe.name for recipe in _SOURCES)
+SHIPPED = tuple(recipe.name for recipe in _SHIPPED)
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _SOURCES + _SHIPPED}
