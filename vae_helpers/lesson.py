@@ -2,6 +2,7 @@
 
 import os
 import random
+import warnings
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -44,6 +45,7 @@ def start(seed: int = 0) -> None:
     np.random.seed(seed)  # noqa: NPY002 (scikit-learn without a random_state uses it)
     torch.manual_seed(seed)
     plotting.use_style()
+    warnings.formatwarning = lambda message, *_where, **_more: f"Warning: {message}\n"  # one readable line, no paths
     threads = use_quota_threads()
     print(f"profile: {profile()} · seed: {seed} · threads: {threads}")
 

@@ -81,23 +81,23 @@ def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
 
 
 def _split_at_zero(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits for the Taylor series and for the closed form, each harmless (0 and 1) where the other one is used.
+    """Logits for the Taylor series and for the closed form, each harmless where the other one is used.
 
     Masking only the results would not do: the gradient of the unused branch, 0 times infinity, would still be NaN.
     """
-    is_near = logits.abs() < NEAR_ZERO
-    return torch.where(is_near, logits, 0.0), torch.where(is_near, 1.0, logits)
+    near = logits.clamp(-NEAR_ZERO, NEAR_ZERO)
+    return near, torch.where(logits.abs() < NEAR_ZERO, NEAR_ZERO, logits)
 
 
 def continuous_bernoulli_log_constant(logits: Tensor) -> Tensor:
-    """log C(p) of the continuous Bernoulli per pixel, p = sigmoid(logits): C = logit(p) / (2p - 1) >= 2. Any shape, same shape back.
+    """log C(p) of the continuous Bernoulli per pixel, p = sigmoid(logits): C = logit(p) / (2p - 1) >= 2. Same shape back.
 
-    Source: Loaiza-Ganem & Cunningham (2019), eq. 5, written in the logit a: C = a / tanh(a / 2), with its Taylor series near a = 0.
+    Source: Loaiza-Ganem & Cunningham (2019), eq. 5, in the logit a: C = a / tanh(a / 2), with its Taylor series near a = 0.
     """
     near, far = _split_at_zero(logits)
-    a = far.abs()
     series = math.log(2) + near**2 / 12 - 7 * near**4 / 1440
-    return torch.where(logits.abs() < NEAR_ZERO, series, torch.log(a) - torch.log(torch.tanh(a / 2)))
+    closed = torch.log(far.abs()) - torch.log(torch.tanh(far.abs() / 2))
+    return torch.where(logits.abs() < NEAR_ZERO, series, closed)
 
 
 def continuous_bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
@@ -113,9 +113,10 @@ def continuous_bernoulli_mean(logits: Tensor) -> Tensor:
 
     Source: Loaiza-Ganem & Cunningham (2019), eq. 6: p / (2p - 1) - 1 / logit(p).
     """
-    near, a = _split_at_zero(logits)
+    near, far = _split_at_zero(logits)
     series = 0.5 + near / 12 - near**3 / 720
-    return torch.where(logits.abs() < NEAR_ZERO, series, torch.sigmoid(a) / torch.tanh(a / 2) - 1 / a)
+    closed = torch.sigmoid(far) / torch.tanh(far / 2) - 1 / far
+    return torch.where(logits.abs() < NEAR_ZERO, series, closed)
 
 
 def gaussian_nll(mean: Tensor, x: Tensor, sigma_x: Tensor | float = 1.0) -> Tensor:

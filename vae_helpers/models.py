@@ -1,6 +1,5 @@
 """The encoder q(z|x), the decoder p(x|z) and the VAE that joins them; a conditional VAE is a VAE with `num_classes > 0`."""
 
-import math
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,6 +13,9 @@ from vae_helpers import losses
 from vae_helpers.images import check_images
 
 PIXELS = 784
+CLAMP_WARNING = (
+    "log_var left [-10, 10] and was clamped. With the usual loss: lower the learning rate, or check that the images lie in [0, 1]"
+)
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU, "softplus": nn.Softplus}
 LABEL_PLACES = ("encoder", "decoder", "prior")
 
@@ -287,12 +289,6 @@ def _checked_labels(y: Tensor, num_classes: int) -> Tensor:
 def _clamped(log_var: Tensor) -> Tensor:
     """log_var, inside [-10, 10]; warns where that changes anything."""
     inside = log_var.clamp(-10, 10)
-    if _may_look(log_var) and not torch.equal(inside, log_var):
-        low, high = (float(v) for v in torch.aminmax(log_var.detach()))
-        if not math.isnan(low):  # NaN is not clamped; training stops at it with its own message
-            warnings.warn(
-                f"log_var left [-10, 10] (it reached {low:.1f} to {high:.1f}) and was clamped: "
-                "lower the learning rate, or check that the images lie in [0, 1]",
-                stacklevel=3,
-            )
+    if _may_look(log_var) and not torch.equal(inside, log_var) and not log_var.isnan().any():
+        warnings.warn(CLAMP_WARNING, stacklevel=3)  # one text, so that Python shows it once; NaN has its own message in training
     return inside

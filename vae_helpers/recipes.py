@@ -153,6 +153,30 @@ _SHIPPED = [
     ),
 ]
 
+BETAS = (0.1, 0.5, 1.0, 2.0, 4.0, 10.0)
+SIGMAS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.71, 1.0)
+
+_FAMILY_SIZES = dict(latent_dim=20, encoder_sizes=(200,), decoder_sizes=(200,))
+_FAMILY_TRAINING = dict(epochs=12, batch_size=128, learning_rate=2e-3, schedule="cosine")
+
+_FAMILIES = [
+    Recipe(
+        f"beta-{beta:g}",
+        f"one network at KL weight beta = {beta:g}, grey pixels, Bernoulli",
+        _FAMILY_SIZES,
+        _FAMILY_TRAINING | dict(beta=beta),
+    )
+    for beta in BETAS
+] + [
+    Recipe(
+        f"sigma-{sigma:g}",
+        f"the same network with a Gaussian likelihood of fixed sigma_x = {sigma:g}",
+        _FAMILY_SIZES | dict(likelihood="gaussian", sigma_x=sigma),
+        _FAMILY_TRAINING,
+    )
+    for sigma in SIGMAS
+]
+
 SOURCES = tuple(recipe.name for recipe in _SOURCES)
 SHIPPED = tuple(recipe.name for recipe in _SHIPPED)
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _SOURCES + _SHIPPED}
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _SOURCES + _SHIPPED + _FAMILIES}

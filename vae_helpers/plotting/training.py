@@ -93,8 +93,8 @@ def reproduction_figure(alt: str) -> None:
     """The stored full runs of the five sources: printed figures, our training curves, and the held-out bound."""
     rows = json.loads((paths.RESULTS / "reproduction.json").read_text(encoding="utf-8"))["rows"]
     names = list(dict.fromkeys(row["recipe"] for row in rows))
-    figure, all_axes = plt.subplots(1, len(names), figsize=(11, 3))
-    for axes, name in zip(all_axes, names, strict=True):
+    figure, all_axes = plt.subplots(1, len(names), figsize=(11, 3), squeeze=False)
+    for axes, name in zip(all_axes[0], names, strict=True):
         mine = [row for row in rows if row["recipe"] == name]
         epochs = [row["epoch"] for row in mine]
         axes.plot(epochs, [row["train"] for row in mine], color="C0", label="ours, training")
@@ -106,7 +106,7 @@ def reproduction_figure(alt: str) -> None:
         axes.set_xticks([1, 3, 10, 30, 100] if len(mine) > 30 else [1, 3, 10], minor=False)
         axes.xaxis.set_major_formatter(lambda value, _position: f"{value:g}")
         axes.minorticks_off()
-    all_axes[0].set_ylabel("nats per image, the source's unit")
-    handles, labels = all_axes[0].get_legend_handles_labels()
+    all_axes[0, 0].set_ylabel("nats per image, the source's unit")
+    handles, labels = all_axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     show(figure, alt)
