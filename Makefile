@@ -2,10 +2,12 @@
 #
 #   PYTHON       the Python to start from, 3.11 or newer (default: python3)
 #   WORKERS      how many tests run side by side (default: 2)
-#   PYTEST_ARGS  more for pytest, as in: make test PYTEST_ARGS="-k losses"
+#   TESTS        which tests (default: tests, all of them)
+#   PYTEST_ARGS  more for pytest, as in: make test TESTS=tests/unit PYTEST_ARGS="-k losses"
 
 PYTHON ?= python3
 WORKERS ?= 2
+TESTS ?= tests
 PYTEST_ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -40,7 +42,7 @@ lab: setup ## open the course in JupyterLab
 	$(PY) -m jupyter lab notebooks/00_start_here.ipynb
 
 test: setup ## every test: package, equations, checks, notebooks, nbval, and the browser where Chromium is there
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS) tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS) $(TESTS)
 
 course: setup ## run every lesson in full, without a browser, and store the outputs (about half an hour)
 	$(PY) notebooks/build.py execute --profile full

@@ -56,6 +56,7 @@ def run(
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
         store_widget_state=False,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
     )
     # MPLBACKEND=agg would make the figure cells fail, and progress bars would be stored as noise.
     with (

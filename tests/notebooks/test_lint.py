@@ -75,7 +75,7 @@ FAULTS = [
     (RUN, lambda notebook: code_cells(notebook)[CHECK].outputs.clear(), "code cell 4: checked by nbval, but without a stored"),
     (RUN, lambda notebook: code_cells(notebook)[2].update(execution_count=9), "code cell 3: it was not run in order"),
     (RUN, lambda notebook: code_cells(notebook)[2].update(execution_count=None), "code cell 3: it was not run in order"),
-    (RUN, lambda notebook: notebook.metadata.course.update(profile="quick"), "not stored in the full profile"),
+    (RUN, lambda notebook: notebook.metadata.course.update(profile="quick"), "not run in the full profile"),
     (CODE, source("# NBVAL_CHECK_OUTPUT: the answer\n1"), "looks like an nbval marker"),
     (CODE, source("# NBVAL_CHECKOUTPUT\n1"), "looks like an nbval marker"),
     (CODE, source("#  nbval_check_output\n1"), "looks like an nbval marker"),
