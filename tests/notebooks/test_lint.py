@@ -72,6 +72,7 @@ FAULTS = [
     (SAFE, output(new("stream", name="stderr", text="careful")), "stderr is stored: careful"),
     (SAFE, stored("text/plain", "<object at 0x7f00aa11>"), "the output shows a memory address"),
     (SAFE, output(new("error", ename="KeyError", evalue="e", traceback=[])), "stored with an error (KeyError)"),
+    (RUN, output(new("stream", text="working with scikit-learn's 1 797 small digits")), "it was run without MNIST"),
     (RUN, lambda notebook: code_cells(notebook)[CHECK].outputs.clear(), "code cell 4: checked by nbval, but without a stored"),
     (RUN, lambda notebook: code_cells(notebook)[2].update(execution_count=9), "code cell 3: it was not run in order"),
     (RUN, lambda notebook: code_cells(notebook)[2].update(execution_count=None), "code cell 3: it was not run in order"),
