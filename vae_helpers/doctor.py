@@ -252,8 +252,8 @@ def _checkpoints() -> Iterator[Result]:
 # ---------------------------------------------------------------- the machine
 
 
-def available_memory() -> int | None:
-    """Bytes that a new process may take: of the machine, or of the container where that is less; None where nothing tells."""
+def available_memory(groups: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes that a new process may take: of the machine, or of its container if that is less; None if nothing tells."""
     amounts = []
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -263,7 +263,6 @@ def available_memory() -> int | None:
             import psutil  # in the development environment; elsewhere macOS and Windows go unmeasured
 
             amounts.append(psutil.virtual_memory().available)
-    groups = Path("/sys/fs/cgroup")
     for limit, used, cache in (
         (groups / "memory.max", groups / "memory.current", "inactive_file"),
         (groups / "memory/memory.limit_in_bytes", groups / "memory/memory.usage_in_bytes", "total_inactive_file"),
