@@ -178,5 +178,5 @@ _FAMILIES = [
 ]
 
 SOURCES = tuple(recipe.name for recipe in _SOURCES)
-SHIPPED = tuple(recipe.name for recipe in _SHIPPED)
+SHIPPED = tuple(recipe.name for recipe in _SHIPPED + _FAMILIES)
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _SOURCES + _SHIPPED + _FAMILIES}

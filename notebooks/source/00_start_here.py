@@ -375,11 +375,12 @@ print("ten mean images classify more than 78 % of the test digits, and fewer tha
 # %%
 shipped = lesson.shipped("latent-2d")
 vae = shipped.model
-bound = shipped.metrics["test"]
-print(f"an upper bound on its cost: {bound} nats per MNIST test image; one image for all costs 206, the floor is 45.5")
+bound, one_for_all_mnist, floor_mnist = shipped.metrics["test"], 205.8, 45.5  # the last two: sections 3 and 4, on MNIST
+closed = (one_for_all_mnist - bound) / (one_for_all_mnist - floor_mnist)
+print(f"at most {bound} nats per MNIST test image: {closed:.0%} of the way from one image for all to the floor")
 
 # %% [markdown]
-# Two numbers per image close four tenths of the distance from the first baseline to the floor. Drag the sliders, or click one and use
+# Two numbers per image, and no label, close twice as much of the gap as knowing the digit did. Drag the sliders, or click one and use
 # the arrow keys. Start in the middle. Can you turn a 7 into a 9 and then into a 4? Where do the 1s live?
 
 # %%

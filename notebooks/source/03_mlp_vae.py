@@ -452,7 +452,8 @@ print(f"rec with z drawn: {table['grey'].rec:.1f} · with z = mu: {at_the_mean:.
 # > it is what the model believes, given a code of 20 numbers. The third row shows what an actual draw from $p(x \mid z)$ looks like: binary, and ragged, because the pixels are independent given $z$.
 #
 # Now samples, from this model and from a plain **autoencoder**: the same network, trained with $\beta = 0$, which removes every reason to keep the codes near the prior. **Predict** which of the two
-# reconstructs better, and which of the two samples better.
+# reconstructs better, and which of the two samples better. (The warning that the cell prints belongs to the story: with no price on precision, the encoder drives its variances
+# towards zero, until the package stops them at $\log\sigma^2 = -10$.)
 
 # %%
 autoencoder = RECIPES["first-vae"].build(seed=0)

@@ -29,6 +29,9 @@ class _TestImages(Exercise):
         return data.load(split="test") if kept is None else kept
 
 
+_OTHER_FILE = 'Ask for the other file: data.load(split="test").'
+
+
 def _entropy(x: torch.Tensor) -> torch.Tensor:
     return -(torch.xlogy(x, x) + torch.xlogy(1 - x, 1 - x)).sum(-1)
 
@@ -41,9 +44,9 @@ EXERCISES = [
         None,
         judge=_judge_test_images,
         bugs=[
-            Bug("training file", lambda: data.load(split="train"), 'Ask for the other file: data.load(split="test").'),
+            Bug("training file", lambda: data.load(split="train"), _OTHER_FILE),
         ],
-        general_hint='Ask for the test file: data.load(split="test").',
+        general_hint=_OTHER_FILE,
         goes_on_with="the real test images",
     ),
     Exercise(
