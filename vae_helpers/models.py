@@ -13,8 +13,9 @@ from vae_helpers import losses
 from vae_helpers.images import check_images
 
 PIXELS = 784
-CLAMP_WARNING = (
-    "log_var left [-10, 10] and was clamped. With the usual loss: lower the learning rate, or check that the images lie in [0, 1]"
+CLAMP_WARNING = (  # one text without numbers, so that Python shows it once
+    "log_var left [-10, 10] and was clamped. With the usual loss: "
+    "lower the learning rate, or check that the images lie in [0, 1]"
 )
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU, "softplus": nn.Softplus}
 LABEL_PLACES = ("encoder", "decoder", "prior")
@@ -290,5 +291,5 @@ def _clamped(log_var: Tensor) -> Tensor:
     """log_var, inside [-10, 10]; warns where that changes anything."""
     inside = log_var.clamp(-10, 10)
     if _may_look(log_var) and not torch.equal(inside, log_var) and not log_var.isnan().any():
-        warnings.warn(CLAMP_WARNING, stacklevel=3)  # one text, so that Python shows it once; NaN has its own message in training
+        warnings.warn(CLAMP_WARNING, stacklevel=3)  # not for NaN: training stops at it with its own message
     return inside
