@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import torch
 
 from vae_helpers.data import ImageSet
+from vae_helpers.history import Epoch, History
 from vae_helpers.models import PIXELS, VAE
-from vae_helpers.training import Epoch, History, fit
+from vae_helpers.training import fit
 
 # what "SSE + KL" leaves out of -log N(x; mean, I/2): 448.73 nats
 GAUSSIAN_HALF_CONSTANT = PIXELS / 2 * math.log(math.pi)

@@ -13,8 +13,8 @@ import torch
 
 from vae_helpers import data
 from vae_helpers.devices import pick_device
+from vae_helpers.history import Epoch, History
 from vae_helpers.recipes import RECIPES, Recipe
-from vae_helpers.training import Epoch, History
 
 
 def row_of(recipe: Recipe, epoch: Epoch) -> dict:

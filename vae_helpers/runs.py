@@ -5,9 +5,9 @@ from pathlib import Path
 from vae_helpers import checkpoints, data, paths
 from vae_helpers.checkpoints import CheckpointError
 from vae_helpers.devices import pick_device
+from vae_helpers.history import Epoch, History
 from vae_helpers.models import VAE
 from vae_helpers.recipes import Recipe
-from vae_helpers.training import Epoch, History
 
 HELD_OUT = 5000  # of MNIST's training images, the same ones as in the lessons
 

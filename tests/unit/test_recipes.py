@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from vae_helpers import losses
+from vae_helpers.history import Epoch
 from vae_helpers.recipes import GAUSSIAN_HALF_CONSTANT, RECIPES, SHIPPED, SOURCES
-from vae_helpers.training import Epoch
 
 PARAMETERS = {"S0": 105_816, "S1": 410_404, "S2-VAE": 1_068_820, "S2-CVAE": 1_076_500, "S4": 477_732}
 

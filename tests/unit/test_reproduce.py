@@ -7,8 +7,8 @@ import pytest
 
 from vae_helpers import __main__ as command_line
 from vae_helpers import data, reproduce
+from vae_helpers.history import Epoch
 from vae_helpers.recipes import GAUSSIAN_HALF_CONSTANT, RECIPES, SOURCES
-from vae_helpers.training import Epoch
 
 COLUMNS = ["recipe", "epoch", "train", "source", "difference", "test", "seconds"]
 
