@@ -356,3 +356,19 @@ def test_a_full_disk_is_named_and_no_temporary_file_stays(tiny, mirrors, tmp_pat
     )
     assert (folder / tiny.name()).read_bytes() == b"an old file"
     assert left_over(folder) == []
+
+
+# ---------------------------------------------------------------- the guard in conftest.py
+
+
+def test_no_test_can_leave_this_machine(tmp_path):
+    """Neither by number nor by name, and no code under test takes the guard for a network that is down."""
+    attempts = [
+        lambda: socket.create_connection(("192.0.2.1", 80), timeout=1),
+        lambda: socket.create_connection(("2001:db8::1", 80), timeout=1),
+        lambda: socket.getaddrinfo("example.org", 443),
+        lambda: data.fetch(tmp_path, mirrors=("https://example.org/",), timeout=1, progress=False),
+    ]
+    for attempt in attempts:
+        with pytest.raises(AssertionError, match="a test tried to reach"):
+            attempt()
