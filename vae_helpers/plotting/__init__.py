@@ -2,8 +2,18 @@
 
 from vae_helpers.plotting.base import DIGIT_COLORS, DIGIT_MARKERS, WIDTH, show, use_style
 from vae_helpers.plotting.basics import bce_curves, reshape_figure
+from vae_helpers.plotting.gradients import gradient_clouds, reparameterization_figure, two_views_figure, variance_curves
 from vae_helpers.plotting.images import as_picture, draw_images, image_rows, image_sheet, png, tile
 from vae_helpers.plotting.latent import code_map, decoder_sheet, latent_grid, latent_scatter
+from vae_helpers.plotting.likelihoods import (
+    continuous_bernoulli_figure,
+    density_curves,
+    mean_histogram,
+    rate_distortion_figure,
+    sigma_curve,
+    sigma_family_figure,
+    sigma_paths,
+)
 from vae_helpers.plotting.training import architecture_figure, reproduction_figure, training_curves
 
 __all__ = [
@@ -14,17 +24,28 @@ __all__ = [
     "as_picture",
     "bce_curves",
     "code_map",
+    "continuous_bernoulli_figure",
     "decoder_sheet",
+    "density_curves",
     "draw_images",
+    "gradient_clouds",
     "image_rows",
     "image_sheet",
     "latent_grid",
     "latent_scatter",
+    "mean_histogram",
     "png",
+    "rate_distortion_figure",
+    "reparameterization_figure",
     "reproduction_figure",
     "reshape_figure",
     "show",
+    "sigma_curve",
+    "sigma_family_figure",
+    "sigma_paths",
     "tile",
     "training_curves",
+    "two_views_figure",
     "use_style",
+    "variance_curves",
 ]
