@@ -26,10 +26,10 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def cpu_quota(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """The number of cores this process may use: the smallest of the machine, its affinity mask and its container's quota, at least 1."""
+    """The number of cores this process may use: the smallest of the machine, its affinity mask and its container's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     granted = _container_cores(cgroup)
-    return max(1, cores if granted is None else min(cores, math.ceil(granted)))
+    return cores if granted is None else min(cores, math.ceil(granted))
 
 
 def _container_cores(cgroup: Path) -> float | None:
