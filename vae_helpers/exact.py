@@ -1,7 +1,8 @@
-"""A latent-variable model that is solved exactly: p(z) = N(0, I_d), p(x|z) = N(Wz + b, sigma_x^2 I_D), everything in float64.
+"""Latent-variable models that are solved exactly, in float64: a linear decoder in closed form, a curved one on a grid.
 
-With a linear decoder (probabilistic PCA; Tipping & Bishop, 1999) the evidence, the posterior and the ELBO of a Gaussian q are closed
-forms, so each bound of the course can be held against the truth. All results are in nats per image; leading axes may broadcast.
+Both draw z ~ N(0, I_d) and x ~ N(decode(z), sigma_x^2 I_D). With a linear decoder (probabilistic PCA; Tipping & Bishop, 1999) the
+evidence, the posterior and the ELBO of a Gaussian q are closed forms; with one latent dimension any decoder is solved by a sum over
+a fine grid. So each bound of the course can be held against the truth. Results are in nats per image; leading axes may broadcast.
 """
 
 import math
@@ -32,6 +33,19 @@ def _float64(values) -> Tensor:
     return torch.as_tensor(values, dtype=torch.float64)
 
 
+# ---------------------------------------------------------------- integrals over z on a grid
+
+
+def grid(low: float, high: float, points: int, d: int = 1) -> tuple[Tensor, float]:
+    """An equidistant grid on [low, high]^d: codes (points^d, d) in float64, and the volume of one cell.
+
+    float64 matters: torch.linspace in float32 puts the points off by 1e-7, which a difference of two integrals shows.
+    """
+    axis = torch.linspace(low, high, points, dtype=torch.float64)
+    mesh = torch.meshgrid(*[axis] * d, indexing="ij")
+    return torch.stack([m.flatten() for m in mesh], -1), math.pow((high - low) / (points - 1), d)
+
+
 def log_marginal_grid(log_joint_on_grid: Tensor, dz: float | Tensor) -> Tensor:
     """log of the integral of p(x, z) over z, as the Riemann sum log( sum_g p(x, z_g) dz ): (..., G) -> (...), in nats.
 
@@ -44,39 +58,41 @@ def log_marginal_grid(log_joint_on_grid: Tensor, dz: float | Tensor) -> Tensor:
     return torch.logsumexp(log_joint_on_grid, -1) + torch.log(dz)
 
 
-class LinearGaussian:
-    """The linear-Gaussian model of given W (D, d), b (D,) and standard deviation sigma_x > 0.
+def elbo_grid(log_joint_on_grid: Tensor, log_q_on_grid: Tensor, dz: float | Tensor) -> Tensor:
+    """E_q[log p(x, z) - log q(z)] as a Riemann sum over the last axis: (..., G) -> (...), in nats; any density q on the grid."""
+    return (torch.exp(log_q_on_grid) * (log_joint_on_grid - log_q_on_grid)).sum(-1) * dz
 
-    >>> model = LinearGaussian([[1.0]], [0.0], sigma_x=1.0)
-    >>> model.posterior([2.0]).mean  # half-way between the prior's 0 and x = 2
-    tensor([1.], dtype=torch.float64)
-    """
 
-    def __init__(self, W: Tensor, b: Tensor, sigma_x: float) -> None:
-        self.W, self.b, self.sigma_x = _float64(W), _float64(b), float(sigma_x)
-        if self.W.ndim != 2 or self.b.shape != self.W.shape[:1]:
-            raise ValueError(f"W must be (D, d) and b (D,), got {tuple(self.W.shape)} and {tuple(self.b.shape)}.")
+def kl_grid(log_q_on_grid: Tensor, log_p_on_grid: Tensor, dz: float | Tensor) -> Tensor:
+    """KL(q || p) of two densities as a Riemann sum over the last axis: (..., G) -> (...), in nats."""
+    return (torch.exp(log_q_on_grid) * (log_q_on_grid - log_p_on_grid)).sum(-1) * dz
+
+
+# ---------------------------------------------------------------- the models
+
+
+class _GaussianNoise:
+    """z ~ N(0, I_d), x ~ N(decode(z), sigma_x^2 I_D): what both models share."""
+
+    def __init__(self, D: int, d: int, sigma_x: float) -> None:
+        self.D, self.d, self.sigma_x = D, d, float(sigma_x)
         if not self.sigma_x > 0:
             raise ValueError(f"sigma_x is a standard deviation and must be positive, got {sigma_x}.")
-        self.D, self.d = self.W.shape
-        identity = torch.eye(self.d, dtype=torch.float64)
-        self.M = identity + self.W.T @ self.W / self.sigma_x**2  # the posterior precision, (d, d)
-        self._marginal = torch.distributions.MultivariateNormal(
-            self.b, self.W @ self.W.T + self.sigma_x**2 * torch.eye(self.D, dtype=torch.float64)
-        )
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The mean of p(x|z): (..., d) -> (..., D)."""
+        raise NotImplementedError
 
     def _observation(self, x: Tensor) -> Tensor:
         x = _float64(x)
         if x.shape[-1:] != (self.D,):
-            raise ValueError(f"x must be (..., {self.D}), as W has {self.D} rows; got {tuple(x.shape)}.")
+            raise ValueError(f"x must be (..., {self.D}) for this model, got {tuple(x.shape)}.")
         return x
 
     def _code(self, z: Tensor) -> Tensor:
         z = _float64(z)
         if z.shape[-1:] != (self.d,):
-            raise ValueError(
-                f"z, mu and log_var must be (..., {self.d}), as W has {self.d} columns; got {tuple(z.shape)}."
-            )
+            raise ValueError(f"z, mu and log_var must be (..., {self.d}) for this model, got {tuple(z.shape)}.")
         return z
 
     def log_prior(self, z: Tensor) -> Tensor:
@@ -84,12 +100,61 @@ class LinearGaussian:
         return losses.gaussian_log_prob(self._code(z))
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x|z) = log N(x; Wz + b, sigma_x^2 I): (..., D) and (..., d) -> (...)."""
-        return -losses.gaussian_nll(self._code(z) @ self.W.T + self.b, self._observation(x), self.sigma_x)
+        """log p(x|z) = log N(x; decode(z), sigma_x^2 I): (..., D) and (..., d) -> (...)."""
+        return -losses.gaussian_nll(self.decode(z), self._observation(x), self.sigma_x)
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x, z) = log p(x|z) + log p(z): (..., D) and (..., d) -> (...)."""
         return self.log_likelihood(x, z) + self.log_prior(z)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Draws:
+        """n independent pairs from p(z) p(x|z)."""
+        z = torch.randn(n, self.d, generator=generator, dtype=torch.float64)
+        noise = torch.randn(n, self.D, generator=generator, dtype=torch.float64)
+        return Draws(self.decode(z) + self.sigma_x * noise, z)
+
+
+class Curve(_GaussianNoise):
+    """One hidden number, two observed ones: decode(z) = (0.8 z - sin 2z, cos 2z), a looped line in the plane (1.2).
+
+    The line crosses itself, so an x at a crossing has two explanations and its posterior two modes.
+    """
+
+    crossing = (
+        1.0626725956937344  # decode(crossing) = decode(-crossing) = (0, cos(2 crossing)): the root of 0.8 z = sin 2z
+    )
+
+    def __init__(self, sigma_x: float = 0.25) -> None:
+        super().__init__(2, 1, sigma_x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        z = self._code(z)[..., 0]
+        return torch.stack([0.8 * z - torch.sin(2 * z), torch.cos(2 * z)], -1)
+
+
+class LinearGaussian(_GaussianNoise):
+    """The linear-Gaussian model, decode(z) = Wz + b, of given W (D, d), b (D,) and standard deviation sigma_x > 0.
+
+    >>> model = LinearGaussian([[1.0]], [0.0], sigma_x=1.0)
+    >>> model.posterior([2.0]).mean  # half-way between the prior's 0 and x = 2
+    tensor([1.], dtype=torch.float64)
+    """
+
+    def __init__(self, W: Tensor, b: Tensor, sigma_x: float) -> None:
+        self.W, self.b = _float64(W), _float64(b)
+        if self.W.ndim != 2 or self.b.shape != self.W.shape[:1]:
+            raise ValueError(f"W must be (D, d) and b (D,), got {tuple(self.W.shape)} and {tuple(self.b.shape)}.")
+        super().__init__(*self.W.shape, sigma_x)
+        identity = torch.eye(self.d, dtype=torch.float64)
+        self.M = identity + self.W.T @ self.W / self.sigma_x**2  # the posterior precision, (d, d)
+        self._marginal = self._gaussian(self.sigma_x**2)
+
+    def _gaussian(self, noise_variance: float) -> torch.distributions.MultivariateNormal:
+        covariance = self.W @ self.W.T + noise_variance * torch.eye(self.D, dtype=torch.float64)
+        return torch.distributions.MultivariateNormal(self.b, covariance)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self._code(z) @ self.W.T + self.b
 
     def log_marginal(self, x: Tensor) -> Tensor:
         """log p(x) = log N(x; b, W W' + sigma_x^2 I), the evidence: (..., D) -> (...)."""
@@ -126,22 +191,16 @@ class LinearGaussian:
         mean = self.posterior(x).mean
         return Gaussian(mean, (-torch.log(self.M.diagonal())).expand_as(mean))
 
+    def naive_relative_variance(self, x: Tensor) -> Tensor:
+        """Var[p(x|z)] / p(x)^2 for one z drawn from the prior, (1.5), exactly: (..., D) -> (...), no unit.
+
+        The square of a Gaussian density is a narrower Gaussian: N(x; m, s^2 I)^2 = (4 pi s^2)^(-D/2) N(x; m, s^2/2 I).
+        """
+        x = self._observation(x)
+        log_square = self._gaussian(self.sigma_x**2 / 2).log_prob(x)
+        log_square = log_square - 0.5 * self.D * math.log(4 * math.pi * self.sigma_x**2)
+        return torch.expm1(log_square - 2 * self.log_marginal(x))
+
     def entropy(self) -> Tensor:
-        """H(p) = -E[log p(x)] of the model's own x, a scalar: the largest -E[log p(x)] can fall, when the data come from the model."""
+        """H(p) = -E[log p(x)] of the model's own x, a scalar, in nats."""
         return self._marginal.entropy()
-
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Draws:
-        """n independent pairs from p(z) p(x|z)."""
-        z = torch.randn(n, self.d, generator=generator, dtype=torch.float64)
-        noise = torch.randn(n, self.D, generator=generator, dtype=torch.float64)
-        return Draws(z @ self.W.T + self.b + self.sigma_x * noise, z)
-
-
-def grid(low: float, high: float, points: int, d: int = 1) -> tuple[Tensor, float]:
-    """An equidistant grid on [low, high]^d: codes (points^d, d) in float64, and the volume of one cell.
-
-    float64 matters: torch.linspace in float32 puts the points off by 1e-7, which a difference of two integrals shows.
-    """
-    axis = torch.linspace(low, high, points, dtype=torch.float64)
-    mesh = torch.meshgrid(*[axis] * d, indexing="ij")
-    return torch.stack([m.flatten() for m in mesh], -1), math.pow((high - low) / (points - 1), d)

@@ -139,6 +139,36 @@ def test_plain_lists_and_float32_come_out_as_float64():
     assert model.elbo([1.0, 2.0], [0.0], [0.0]).shape == ()
 
 
+def test_variance_of_the_naive_estimate_is_its_integral():
+    model, x = model_and_data(D=3)
+    z, cell = exact.grid(-8, 8, 321, d=2)
+    second_moment = exact.log_marginal_grid(2 * model.log_likelihood(x[:, None], z) + model.log_prior(z), cell)
+    close(model.naive_relative_variance(x), torch.expm1(second_moment - 2 * model.log_marginal(x)), 1e-8)
+
+
+def test_the_curve_crosses_itself_where_it_says_and_its_density_integrates_to_one():
+    curve = exact.Curve()
+    both = curve.decode([[curve.crossing], [-curve.crossing]])
+    close(both[0], both[1], 1e-12)
+    z, dz = exact.grid(-4, 4, 401)
+    x, cell = exact.grid(-5, 5, 101, d=2)
+    mass = exact.log_marginal_grid(curve.log_joint(x[:, None], z), dz).exp().sum() * cell
+    assert abs(float(mass) - 1) < 1e-3
+    close(curve.sample(5, torch.Generator().manual_seed(0)).x, curve.sample(5, torch.Generator().manual_seed(0)).x)
+
+
+def test_bound_and_gap_on_a_grid_are_those_of_the_closed_forms():
+    model, x = model_and_data(D=3)
+    mu, log_var = some_q(4, 2)
+    z, cell = exact.grid(-12, 12, 481, d=2)
+    log_q = losses.gaussian_log_prob(z, mu[:, None], log_var[:, None])
+    log_joint = model.log_joint(x[:, None], z)
+    close(exact.elbo_grid(log_joint, log_q, cell), model.elbo(x, mu, log_var), 1e-9)
+    log_posterior = log_joint - model.log_marginal(x)[:, None]
+    close(exact.kl_grid(log_q, log_posterior, cell), model.kl_to_posterior(x, mu, log_var), 1e-9)
+    close(exact.kl_grid(log_q, log_q, cell), 0.0)
+
+
 def test_log_marginal_grid_survives_an_image_that_underflows():
     log_joint = torch.full((2, 100), -5000.0, dtype=torch.float64)
     close(exact.log_marginal_grid(log_joint, 0.01), -5000.0)
