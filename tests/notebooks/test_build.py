@@ -122,6 +122,7 @@ def test_ids_follow_from_the_text(sources, tmp_path):
     after = [cell.id for cell in build_source.make(source, solved=True).cells]
     assert [name for name in after if name in before] == before  # the cells that were there keep their ids
     assert len(set(after)) == len(after) == len(before) + 2
+    assert after == [cell.id for cell in build_source.make(source, solved=True).cells]  # two cells with one text, too
 
 
 def test_links_of_the_solved_version_start_one_folder_deeper():

@@ -81,18 +81,15 @@ def test_the_tiny_course_passes_every_way_of_running(tiny_course):
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("assert best_p is ...", "AssertionError"),
-        ("import requests\ntry:\n    requests.get('http://192.0.2.1', timeout=1)\nexcept OSError: pass", "192.0.2.1"),
-        (
-            "import requests\ntry:\n    requests.get('http://example.org', timeout=1)\nexcept OSError: pass",
-            "example.org",
-        ),
+        ("assert 1 == 2", "AssertionError"),
+        ("import socket\ntry:\n    socket.socket().connect(('192.0.2.1', 9))\nexcept OSError: pass", "192.0.2.1"),
+        ("import socket\ntry:\n    socket.getaddrinfo('example.org', 80)\nexcept OSError: pass", "example.org"),
         ("n = globals().get('n', 0) + 1\nassert n < 2, 'not twice'", "not twice"),
     ],
     ids=["a failing cell", "an address", "a name", "a cell that bears one run only"],
 )
 def test_what_must_not_happen_stops_the_run(tiny_course, code, message):
     notebook = solved("90_tiny", tiny_course)
-    notebook.cells = [*notebook.cells[:6], nbformat.v4.new_code_cell(code)]
+    notebook.cells = [nbformat.v4.new_code_cell(code)]
     with pytest.raises(build.CellExecutionError, match=message):
         run_quick(every_cell_twice(notebook), tiny_course)
