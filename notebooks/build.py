@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
+from build_exercise import BLANK, SourceError
 from build_run import clean_outputs, code_cells, run
-from build_source import BLANK, CHECK_CALL, COMMAND, SourceError, make, read_source
+from build_source import CHECK_CALL, COMMAND, make, read_source
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbformat import NotebookNode
 

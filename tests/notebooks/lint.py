@@ -9,8 +9,9 @@ from statistics import median
 
 import nbformat
 from build import LARGEST
+from build_exercise import BEGIN
 from build_run import STORED_KINDS, code_cells
-from build_source import BEGIN, CHECK_CALL, CHECKED, h1_headings, marker_problem
+from build_source import CHECK_CALL, CHECKED, h1_headings, marker_problem
 from nbformat import NotebookNode
 
 from vae_helpers import checks, paths

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import build
+import build_exercise
 import build_run
 import build_source
 import nbformat
@@ -54,8 +55,8 @@ def written(folder: Path, text: str, name: str = "90_broken.py") -> Path:
     ids=["value", "several values", "function", "function body", "method body", "bug to find"],
 )
 def test_the_blank_and_the_solved_version_of_an_exercise(code, blank, solved):
-    assert build_source.blank_code(code) == blank
-    assert build_source.solved_code(code) == solved
+    assert build_exercise.blank_code(code) == blank
+    assert build_exercise.solved_code(code) == solved
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_the_blank_and_the_solved_version_of_an_exercise(code, blank, solved):
 def test_a_malformed_source_is_refused_with_its_file_its_cell_and_what_to_change(tmp_path, old, new, message):
     assert old in GOOD
     build_source.read_source(written(tmp_path, GOOD))  # as it stands it is accepted
-    with pytest.raises(build_source.SourceError) as refused:
+    with pytest.raises(build_exercise.SourceError) as refused:
         build_source.read_source(written(tmp_path, GOOD.replace(old, new)))
     assert message in str(refused.value)
     assert str(refused.value).startswith("90_broken.py")
