@@ -95,6 +95,8 @@ def sigma_family_figure(
     left.plot(sigmas, rms, "o-", color="C0", label="√(SSE / D)")
     left.plot(sigmas, sigmas, "--", color="0.4", linewidth=1, label="$\\sigma_x$ itself")
     left.set(yscale="log", title="typical error of a pixel")
+    left.set_yticks([0.05, 0.1, 0.2, 0.5, 1], ["0.05", "0.1", "0.2", "0.5", "1"])
+    left.yaxis.minorticks_off()
     left.legend(fontsize=9)
     middle.plot(sigmas, rates, "s-", color="C1")
     for s, rate, units in zip(sigmas, rates, active, strict=True):
@@ -119,7 +121,7 @@ def rate_distortion_figure(
 ) -> None:
     """Each model of a family over beta at (kl, rec), with a short line of slope -beta, and the line rec + kl = const through beta = 1."""
     figure, axes = plt.subplots(figsize=(6.4, 4))
-    span = max(rates) * 1.1
+    span = max(rates) * 1.2
     axes.plot(rates, distortions, color="0.85", zorder=0)
     for beta, rate, distortion in zip(betas, rates, distortions, strict=True):
         reach = 7 / math.hypot(1, beta)
@@ -130,7 +132,7 @@ def rate_distortion_figure(
     if 1 in betas:
         total = rates[list(betas).index(1)] + distortions[list(betas).index(1)]
         axes.plot([0, span], [total, total - span], "--", color="0.5", linewidth=1)
-        axes.text(span * 0.8, total - span * 0.8 - 3, "same rec + kl", color="0.4", fontsize=9, ha="right", va="top")
+        axes.text(0.02 * span, total - 0.28 * span, "same rec + kl", color="0.4", fontsize=9, va="top")
     axes.plot([], [], color="C1", label="slope −β")
     axes.set(xlabel="rate: kl, nats per image", ylabel="distortion: rec, nats per image", xlim=(-2, span))
     axes.set_ylim(min(distortions) - 14, max(distortions) + 12)
