@@ -164,7 +164,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
             raise UsageError(f"no source {name!r}: choose from {', '.join(SOURCES)}")
     use_quota_threads()
     out = _writable(arguments.out)
-    stored = work.conditions(seed=arguments.seed, epochs=arguments.epochs)
+    stored = work.conditions(names=arguments.names or SOURCES, seed=arguments.seed, epochs=arguments.epochs)
     rows: list[dict] = []
 
     def on_row(row: dict) -> None:
@@ -233,7 +233,7 @@ def _parser() -> Parser:
     reproducing.add_argument(
         "--epochs", type=_positive, metavar="N", help="epochs each (default: as many as the source)"
     )
-    reproducing.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: 0")
+    reproducing.add_argument("--seed", type=_seed, metavar="N", help="default: each recipe's own")
     reproducing.add_argument(
         "--out", type=Path, metavar="FILE", help="store rows and conditions as JSON, epoch by epoch"
     )

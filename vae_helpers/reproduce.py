@@ -38,7 +38,7 @@ def row_of(recipe: Recipe, epoch: Epoch) -> dict:
 
 
 def reproduce(
-    names: Sequence[str], *, epochs: int | None = None, seed: int = 0, on_row: Callable[[dict], None] = lambda row: None
+    names: Sequence[str], *, epochs: int | None = None, seed: int | None = None, on_row: Callable[[dict], None] = lambda row: None
 ) -> list[dict]:
     """Train the named recipes on all of MNIST's training images and return one row an epoch; `on_row` gets each as it comes.
 
@@ -79,12 +79,12 @@ HEADER = (
 )
 
 
-def conditions(*, seed: int, epochs: int | None) -> dict:
+def conditions(*, names: Sequence[str], seed: int | None, epochs: int | None) -> dict:
     """What a stored result depends on: versions, processor, threads, seed, date; nothing that names the machine."""
     device = pick_device()
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "seed": seed,
+        "seed": {name: RECIPES[name].seed if seed is None else seed for name in names},
         "epochs": epochs or "as the source",
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -86,7 +86,7 @@ def test_out_stores_rows_with_their_conditions(mnist, capfd, tmp_path):
     stored, printed = json.loads(path.read_text(encoding="utf-8")), json.loads(capfd.readouterr().out)
     assert stored["rows"] == printed
     conditions = stored["conditions"]
-    assert conditions["seed"] == 7 and conditions["epochs"] == 2 and conditions["complete"] is True
+    assert conditions["seed"] == {"S0": 7} and conditions["epochs"] == 2 and conditions["complete"] is True
     assert {"torch", "threads", "cpu", "device", "date", "python", "unit"} <= set(conditions)
     assert list(path.parent.iterdir()) == [path]  # nothing temporary stays
 
