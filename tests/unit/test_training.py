@@ -285,12 +285,22 @@ def test_an_interrupted_model_keeps_its_last_step(few: ImageSet, monkeypatch):
     assert torch.equal(history.state["model.decoder.out.weight"], before["decoder.out.weight"])  # where it would go on
 
 
+def test_a_row_without_its_state_is_measured_again(few: ImageSet):
+    """The interrupt may come between the two: then the state decides where the run goes on."""
+    whole, parts = small(), small()
+    uninterrupted = run(whole, few, 3, **EVERYTHING)
+    one = run(parts, few, 3, on_epoch=stop_after(1), **EVERYTHING)
+    torn = replace(one, epochs=uninterrupted.epochs[:2])
+    assert figures(run(parts, few, 3, resume=torn, **EVERYTHING)) == figures(uninterrupted)
+    assert_same_weights(parts, whole)
+
+
 def test_resuming_refuses_or_names_what_does_not_fit(few: ImageSet):
     history = run(small(), few, 1, batch_size=5)
     with pytest.raises(ValueError, match="holds no training state: save it with"):
         run(small(), few, 2, resume=replace(history, state=None))
     with pytest.raises(ValueError, match="another architecture"):
-        run(VAE(3, (8,), (8,)), few, 2, resume=history)
+        run(VAE(3, (8,), (8,)), few, 2, batch_size=5, resume=history)
     on_gpu = replace(history, settings=history.settings | {"device": "cuda"})
     with pytest.raises(ValueError, match="began on cuda: pass device='cuda'"):
         run(small(), few, 2, resume=on_gpu)
