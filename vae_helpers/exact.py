@@ -192,7 +192,7 @@ class LinearGaussian(_GaussianNoise):
         return Gaussian(mean, (-torch.log(self.M.diagonal())).expand_as(mean))
 
     def naive_relative_variance(self, x: Tensor) -> Tensor:
-        """Var[p(x|z)] / p(x)^2 for one z drawn from the prior, (1.5), exactly: (..., D) -> (...), no unit.
+        """Var[p(x|z)] / p(x)^2 for one z drawn from the prior, exactly: (..., D) -> (...), no unit; over S draws it shrinks to 1/S of this (1.7).
 
         The square of a Gaussian density is a narrower Gaussian: N(x; m, s^2 I)^2 = (4 pi s^2)^(-D/2) N(x; m, s^2/2 I).
         """

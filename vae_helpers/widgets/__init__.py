@@ -1,7 +1,9 @@
 """Every slider of the course; each has a static twin in `plotting` for readers without a kernel."""
 
 from vae_helpers.widgets.base import close, picture_explorer, slider
+from vae_helpers.widgets.capacity import beta_explorer, importance_explorer
 from vae_helpers.widgets.curves import LiveCurve, live_curve
+from vae_helpers.widgets.elbo import bound_explorer, curve_explorer
 from vae_helpers.widgets.families import family_explorer, family_row
 from vae_helpers.widgets.gradients import gradient_explorer
 from vae_helpers.widgets.latent import latent_explorer
@@ -9,11 +11,15 @@ from vae_helpers.widgets.pixels import binarization_explorer
 
 __all__ = [
     "LiveCurve",
+    "beta_explorer",
     "binarization_explorer",
+    "bound_explorer",
     "close",
+    "curve_explorer",
     "family_explorer",
     "family_row",
     "gradient_explorer",
+    "importance_explorer",
     "latent_explorer",
     "live_curve",
     "picture_explorer",
