@@ -55,11 +55,11 @@ class CurvePicture:
 def curve_figure(codes: Sequence[float], alt: str, *, curve: exact.Curve | None = None) -> None:
     """The two pictures of the first explorer for a few values of z, one column each."""
     figure, axes = plt.subplots(2, len(codes), figsize=(3.1 * len(codes), 4.8))
-    for column, z in zip(axes.T, codes, strict=True):
+    for i, (column, z) in enumerate(zip(axes.T, codes, strict=True)):
         CurvePicture(*column, curve or exact.Curve()).move(z)
         column[0].set_title(f"z = {z:.2f}")
         column[1].set_title("")
-        if column is not axes.T[0]:
+        if i:
             column[1].get_legend().remove()
     show(figure, alt)
 
@@ -83,7 +83,8 @@ class BoundPicture:
         right.set(xlim=(-1, 1), ylim=(self.floor, self.log_p + 1.5), xticks=[], ylabel="nats")
         self.bound = right.bar(-0.35, 0, 0.8, bottom=self.floor, color=GREY)[0]
         self.gap = right.bar(-0.35, 0, 0.8, bottom=self.floor, color=ORANGE)[0]
-        self.words = [right.text(0.12, 0, "", fontsize=9, color=c, va="center") for c in ("0.3", "#a86d00")]
+        lines = ((2.1, "0.3"), (1.0, "#a86d00"))  # below log p(x), ELBO and gap
+        self.words = [right.text(0.12, self.log_p - d, "", fontsize=9, color=c, va="center") for d, c in lines]
         self.moving = [self.line, self.bound, self.gap, *self.words]
 
     def terms(self, mu: float, sigma: float) -> tuple[float, float]:
@@ -100,18 +101,17 @@ class BoundPicture:
         self.bound.set_height(level - self.floor)
         self.gap.set_y(level)
         self.gap.set_height(self.log_p - level)
-        low, high = max(self.floor + 0.7, elbo - 0.7), min(self.log_p - 0.7, level + 0.7)
-        for text, place, words in zip(self.words, (low, high), (f"ELBO {elbo:.2f}", f"gap {gap:.2f}"), strict=True):
-            text.set(y=place, text=words)
+        for text, words in zip(self.words, (f"ELBO {elbo:.2f}", f"gap {gap:.2f}"), strict=True):
+            text.set_text(words)
 
 
 def bound_figure(model: exact.Curve, x: Tensor, settings: Sequence[tuple[float, float]], alt: str) -> None:
     """The two pictures of the second explorer for a few pairs (mu, sigma), one column each."""
     figure, axes = plt.subplots(2, len(settings), figsize=(2.5 * len(settings), 4.6))
-    for column, (mu, sigma) in zip(axes.T, settings, strict=True):
+    for i, (column, (mu, sigma)) in enumerate(zip(axes.T, settings, strict=True)):
         BoundPicture(*column, model, x).move(mu, sigma)
         column[0].set_title(f"μ = {mu:.2f}, σ = {sigma:.2f}")
-        if column is not axes.T[0]:
+        if i:
             column[0].get_legend().remove()
             column[0].set_ylabel("")
             column[1].set_ylabel("")
@@ -119,10 +119,13 @@ def bound_figure(model: exact.Curve, x: Tensor, settings: Sequence[tuple[float, 
 
 
 def naive_histograms(log_estimates: Mapping[str, Tensor], log_p: float, alt: str) -> None:
-    """Histograms of repeated estimates of log p(x), one panel for each number of draws, on one scale; the truth is dashed."""
+    """Histograms of repeated estimates of log p(x), one panel for each number of draws, on one scale; the truth is dashed.
+
+    The scale starts 20 nats below the truth; what lies further left is counted in the first bar.
+    """
     figure, all_axes = plt.subplots(1, len(log_estimates), figsize=(9, 2.7), sharex=True)
-    low = min(float(values.quantile(0.01)) for values in log_estimates.values())
-    bins = torch.linspace(low, log_p + 2, 50).tolist()
+    low = log_p - 20
+    bins = torch.linspace(low, log_p + 4, 49).tolist()
     for axes, (name, values) in zip(all_axes, log_estimates.items(), strict=True):
         axes.hist(values.clamp(min=low), bins=bins, color=BLUE, alpha=0.7, density=True)
         axes.axvline(log_p, color="k", linestyle="--", linewidth=1, label="log p(x)")
@@ -154,7 +157,7 @@ def bounds_over_theta(
     for color, (name, (touch, values)) in zip((ORANGE, BLUE, PURPLE), bounds.items(), strict=False):
         axes.plot(theta, values, color=color, label=name)
         axes.plot(touch, _at(touch, theta, log_p), "o", color=color)
-    axes.set(xlabel=xlabel, ylabel="nats", ylim=(float(log_p.max()) - 5, float(log_p.max()) + 0.4))
+    axes.set(xlabel=xlabel, ylabel="nats", ylim=(float(log_p.max()) - 3, float(log_p.max()) + 0.2))
     axes.legend(fontsize=9, loc="lower center")
     show(figure, alt)
 
@@ -211,7 +214,7 @@ def image_posterior(
     n = round(len(points) ** 0.5)
     density = torch.exp(log_posterior - log_posterior.max()).reshape(n, n).T  # rows become z2
     low, high = float(points.min()), float(points.max())
-    axes.imshow(density, origin="lower", extent=(low, high, low, high), cmap="Blues", interpolation="nearest")
+    axes.imshow(density, origin="lower", extent=(low, high, low, high), cmap="Blues", interpolation="bilinear")
     _ellipses(axes, mu, torch.diag(std**2), RED, "-", "encoder's q(z|x)")
     seen = torch.cat([points[log_posterior > log_posterior.max() - 7], mu - 2.5 * std[None], mu + 2.5 * std[None]])
     centre, reach = (
