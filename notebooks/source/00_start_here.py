@@ -28,12 +28,13 @@
 # **You need** Python, a little PyTorch (tensors, broadcasting), the logarithm, and the mean of a random variable.
 # **Time:** 35 minutes of reading and trying, under a minute of computing.
 #
-# Words you will meet: a *nat* is a unit of information, like a bit, but with the natural logarithm (1 nat ≈ 1.44 bits).
+# Words you will meet: a *nat* is a unit of information, like a bit, but with the natural logarithm (1 nat is $1/\log 2 \approx 1.44$ bits).
 
 # %%
 import torch
-import matplotlib.pyplot as plt
-from vae_helpers import checks as check, data, lesson, losses, plotting, widgets
+
+from vae_helpers import checks as check
+from vae_helpers import data, lesson, losses, plotting, widgets
 
 lesson.start()
 
@@ -43,6 +44,7 @@ lesson.start()
 #
 # ## 1 · The images
 #
+# <!-- source: LeCun et al. 1998; scikit-learn's load_digits -->
 # MNIST is 70 000 pictures of handwritten digits, 28 by 28 pixels. The next cell looks for them in the folder named by `VAE_DATA_DIR`,
 # then in `data/`, and else fetches them once. Each file's SHA-256 is compared with the published one, so a broken download cannot slip
 # through. With no MNIST and no network, you get 1 797 smaller real digits that come with scikit-learn, and a note that says so.

@@ -33,7 +33,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from vae_helpers import checks as check, data, evaluation, lesson, losses, plotting, training, widgets
+
+from vae_helpers import checks as check
+from vae_helpers import data, evaluation, lesson, losses, plotting, training, widgets
 from vae_helpers.models import VAE
 from vae_helpers.recipes import RECIPES
 
@@ -255,12 +257,12 @@ of_means = torch.stack([part.mean() for part in per_image]).mean()
 print(f"mean over images: {mean_over_images(per_image):.3f} · mean of batch means: {of_means:.3f} · last batch: {len(per_image[-1])} images")
 
 # %% [markdown]
-# The difference is small, until somebody evaluates with batches of 6 000, or drops the last batch and still divides by the size of the data set (source
-# S4 does, and reports 32.059 where the mean over the images it saw is 32.076).
+# The difference is small, until somebody uses large batches, or drops the last batch and still divides by the size of the data set. Source S4
+# does that, and reports 32.059 where the mean over the 59 968 images that it saw is 32.076.
 #
 # ### Find the bug: a loss that is 64 times too large
 #
-# Another tutorial prints during training a "loss per image" of 9236.56 where its true loss is about 144. It uses batches of 128 images. The loop in
+# Another tutorial, source S2, prints during training a "loss per image" of 9236.56 where its true loss is about 144. It uses batches of 128 images. The loop in
 # question looks like the one below. Mend the function, then run the check.
 
 # %%
@@ -543,8 +545,9 @@ plotting.reproduction_figure("training losses of five public VAE tutorials: thei
 # %% [markdown]
 # **Questions worth thinking about**
 #
+# <!-- source: invented for the questions -->
 # 1. A classmate's loss reads 0.137. What has been averaged, and what would you multiply by?
-# 2. Your bound is 106 nats on the training images and 112 on the test images, a friend's is 104 and 120. Whose model is better, and what is happening in the other?
+# 2. <!-- source: invented --> Your bound is 106 nats on the training images and 112 on the test images, a friend's is 104 and 120. Whose model is better, and what is happening in the other?
 # 3. You double `latent_dim` from 20 to 40 and the bound does not change. Is that a bug?
 #
 # <details><summary>Answers</summary>
