@@ -13,7 +13,8 @@
 # %% [markdown]
 # # Which likelihood, and which weight did you choose without knowing?
 #
-# `F.binary_cross_entropy`, `F.mse_loss`, `F.l1_loss`: in many VAE tutorials the reconstruction loss is a switch with these three positions, `sum` or `mean` is a matter of taste, and a factor
+# `F.binary_cross_entropy`, `F.mse_loss`, `F.l1_loss`: in many VAE tutorials the reconstruction loss is a switch with these three positions, `sum` or `mean` is a
+# matter of taste, and a factor
 # before kl is "tuned". Each of these settings is a statement about the world, namely which noise you expect in a pixel and how much of it, and each moves the balance between a sharp
 # reconstruction and a tidy code. In this lesson you learn to read the statement off the code, including the code whose author never knew that there was one.
 #
@@ -28,11 +29,14 @@
 
 # %%
 import math
+from itertools import pairwise
 
 import torch
 from torch.distributions import Laplace, Normal
 from torch.nn import functional as F
-from vae_helpers import checks as check, evaluation, lesson, losses, plotting, widgets
+
+from vae_helpers import checks as check
+from vae_helpers import evaluation, lesson, losses, plotting, widgets
 from vae_helpers.models import VAE
 from vae_helpers.recipes import BETAS, SIGMAS
 
@@ -57,7 +61,8 @@ D = 784
 plotting.density_curves("densities of one pixel for which the decoder says 0.3: Gaussian and Laplace spread below 0, the continuous Bernoulli stays within 0 and 1, the Bernoulli has two spikes")
 
 # %% [markdown]
-# Gaussian and Laplace live on the whole line; a part of them lies outside the pixels' range. The continuous Bernoulli lives on $[0, 1]$, the Bernoulli on the two points 0 and 1. And a *density*
+# Gaussian and Laplace live on the whole line; a part of them lies outside the pixels' range. The continuous Bernoulli lives on $[0, 1]$, the Bernoulli on the two
+# points 0 and 1. And a *density*
 # may well be larger than 1: only its area is fixed. Keep that in mind for section 5.
 #
 # The Gaussian first. With the decoder's mean $m$ and one standard deviation $\sigma_x$ for all pixels,
@@ -120,10 +125,12 @@ sse_variance = check.sse_variance(sse_variance)
 # The factor before SSE in (4.2) must be 1.
 # </details>
 #
-# So the loss "SSE + kl" of two of the tutorials behind this course (S0 and S4) claims that every pixel carries Gaussian noise with a standard deviation of $\sqrt{1/2} \approx 0.71$. The whole
+# So the loss "SSE + kl" of two of the tutorials behind this course (S0 and S4) claims that every pixel carries Gaussian noise with a standard deviation of
+# $\sqrt{1/2} \approx 0.71$. The whole
 # range of a pixel is 1. Nobody would choose that on purpose; section 3 shows what it does.
 #
-# The Laplace density replaces the square by the absolute value, $p(x) \propto e^{-|x - m|/b}$ with a scale $b$, and you can find its constant yourself: the area under $e^{-|r|/b}$, both sides.
+# The Laplace density replaces the square by the absolute value, $p(x) \propto e^{-|x - m|/b}$ with a scale $b$, and you can find its constant yourself: the area
+# under $e^{-|r|/b}$, both sides.
 #
 # $$ -\log \text{Laplace}(x; m, b) = \frac{1}{b}\sum_{j=1}^{D} |x_j - m_j| + D \log (\text{that area}). \tag{4.3} $$
 #
@@ -162,16 +169,19 @@ assert torch.allclose(laplace, losses.absolute_error(m, x) + l1_constant, rtol=0
 print(f"-log Normal(m, sqrt(1/2)) = SSE + {sse_constant:.3f} · -log Laplace(m, 1) = L1 + {l1_constant:.3f} nats")
 
 # %% [markdown]
-# > **"MSE is the Gaussian likelihood."** It is minus the logarithm of *one* Gaussian, the one with variance ½ (as a sum) or 392 (as a mean over 784 pixels), less a constant. The Gaussian likelihood has a free number, $\sigma_x$,
+# > **"MSE is the Gaussian likelihood."** It is minus the logarithm of *one* Gaussian, the one with variance ½ (as a sum) or 392 (as a mean over 784 pixels), less a
+# > constant. The Gaussian likelihood has a free number, $\sigma_x$,
 # > and whoever writes MSE has set it. In the same way L1 is a Laplace with $b = 1$.
 #
-# A dropped constant does no harm to training as long as nothing you learn or compare depends on it: its gradient is zero. It does harm as soon as you put two losses side by side. Tutorial S1 has the switch `bce / mse / l1`;
+# A dropped constant does no harm to training as long as nothing you learn or compare depends on it: its gradient is zero. It does harm as soon as you put two
+# losses side by side. Tutorial S1 has the switch `bce / mse / l1`;
 # whoever tries its three positions and picks the lowest loss has compared three numbers in three different units.
 #
 # ## 2 · Grey pixels under a Bernoulli
 #
 # <!-- confusion 3 -->
-# Lesson 03 showed what cross-entropy on grey pixels *is*: the mean cost of random black-and-white images. What is it not? Put it to the test (4.1). For a pixel with $\text{sigmoid(logit)} = p$, the loss is $-\log\big[p^x(1-p)^{1-x}\big]$.
+# Lesson 03 showed what cross-entropy on grey pixels *is*: the mean cost of random black-and-white images. What is it not? Put it to the test (4.1). For a pixel
+# with $\text{sigmoid(logit)} = p$, the loss is $-\log\big[p^x(1-p)^{1-x}\big]$.
 # Summed over $x \in \{0, 1\}$ that gives $p + (1 - p) = 1$: a fine probability for a *binary* pixel. Integrated over grey values, it gives
 #
 # $$ \int_0^1 p^x (1-p)^{1-x}\, dx = \frac{2p - 1}{\text{logit}(p)} \;\le\; \tfrac12, \qquad \text{logit}(p) = \log\frac{p}{1-p}. \tag{4.4} $$
@@ -180,13 +190,14 @@ print(f"-log Normal(m, sqrt(1/2)) = SSE + {sse_constant:.3f} · -log Laplace(m, 
 # NBVAL_CHECK_OUTPUT
 for p in (0.02, 0.3, 0.5, 0.9):
     logit = torch.logit(torch.tensor([p], dtype=torch.double))
-    found = area(lambda x: losses.bernoulli_nll(logit, x), 0, 1)
+    found = area(lambda x, logit=logit: losses.bernoulli_nll(logit, x), 0, 1)
     formula = (2 * p - 1) / float(logit) if p != 0.5 else 0.5  # (4.4)
     assert abs(found - formula) < 1e-8 and formula <= 0.5
     print(f"p = {p:4.2f}: area {found:.4f}")
 
 # %% [markdown]
-# Two findings. The area is not 1. And it *depends on $p$*, on what the decoder says: this is no forgotten constant, because it has a gradient. As a density of grey values, cross-entropy rewards the decoder for
+# Two findings. The area is not 1. And it *depends on $p$*, on what the decoder says: this is no forgotten constant, because it has a gradient. As a density of
+# grey values, cross-entropy rewards the decoder for
 # outputs near ½ with area that they do not deserve. The remedy is to divide by the area, which makes a proper density on $[0, 1]$, the **continuous Bernoulli**:
 #
 # $$ -\log p(x) = -\big[x\log p + (1-x)\log(1-p)\big] - \log C(p), \qquad C(p) = \frac{\text{logit}(p)}{2p-1} \ge 2. \tag{4.5} $$
@@ -214,7 +225,8 @@ log_constant = check.log_constant(log_constant)
 # At $p = \tfrac12$ the formula is 0/0. By (4.4) the area there is ½. `torch.where(condition, a, b)` chooses entry by entry.
 # </details>
 #
-# (For training, `torch.where` alone will not do: near ½ the ratio loses its digits, and the gradient of the branch that is *not* taken is nan, and 0 · nan is nan. The package's version uses a series there.)
+# (For training, `torch.where` alone will not do: near ½ the ratio loses its digits, and the gradient of the branch that is *not* taken is nan, and 0 · nan is
+# nan. The package's version uses a series there.)
 #
 # Now the whole table of losses, each of which must pass: a sum over two values for the Bernoulli, an integral for the others.
 
@@ -226,14 +238,18 @@ nll = {
     "gaussian": lambda m, x: gaussian_nll(m, x, sigma),
     "laplace": lambda m, x: laplace_nll(m, x, sigma),
 }
-for kind, loss in nll.items():
-    for output in (0.1, 0.5, 0.8):
-        p = torch.tensor([output], dtype=torch.double)
-        if kind == "bernoulli":
-            total = sum(float(torch.exp(-loss(p, torch.tensor([b]).double()))) for b in (0.0, 1.0))
-        else:
-            total = area(lambda x: loss(p, x), *((0, 1) if kind.startswith("cont") else (-9, 9)))
-        assert abs(total - 1) < 1e-6, (kind, output, total)  # (4.1), and (4.5) for the third
+
+
+def total(kind, output):
+    """The sum (Bernoulli) or integral of exp(-nll[kind]) over all values of a pixel, for one decoder output."""
+    p = torch.tensor([output], dtype=torch.double)
+    if kind == "bernoulli":
+        return sum(float(torch.exp(-nll[kind](p, torch.tensor([b]).double()))) for b in (0.0, 1.0))
+    return area(lambda x: nll[kind](p, x), *((0, 1) if kind == "continuous_bernoulli" else (-9, 9)))
+
+
+for kind in nll:
+    assert all(abs(total(kind, output) - 1) < 1e-6 for output in (0.1, 0.5, 0.8))  # (4.1), (4.5)
     print(f"{kind:21s} sums or integrates to 1 for every output tried")
 
 # %% [markdown]
@@ -258,19 +274,16 @@ print(f"mean of a continuous Bernoulli with p = 0.1: {float(formula):.3f}")
 # %% [markdown]
 # So with this likelihood a picture of `sigmoid(logits)` is a picture of the wrong thing. The package's `model.mean_image` takes care of it.
 #
-# How much is the constant worth? At least $\log 2$ for each pixel, so an image costs at least $784 \log 2 = 543$ nats *less* as a continuous Bernoulli than its cross-entropy says. Try it on a shipped model of lesson 03's
+# How much is the constant worth? At least $\log 2$ for each pixel, so an image costs at least $784 \log 2 = 543$ nats *less* as a continuous Bernoulli than its
+# cross-entropy says. Try it on a shipped model of lesson 03's
 # kind, and mind what this does not prove: the model was trained on the other loss.
 
 # %%
-# NBVAL_CHECK_OUTPUT
 bernoulli_model = lesson.shipped("beta-1").model
 with torch.no_grad():
     logits = bernoulli_model(validation.x).logits
 grey_bce, proper = losses.bernoulli_nll(logits, validation.x).mean(), losses.continuous_bernoulli_nll(logits, validation.x).mean()
 assert grey_bce - proper > D * math.log(2) and proper < 0
-print("as a density of grey values, the same outputs cost more than 543 nats less, a negative number:", True)
-
-# %%
 print(f"cross-entropy {grey_bce:.1f} · continuous Bernoulli {proper:.1f} nats per validation image")
 
 # %% [markdown]
@@ -280,7 +293,8 @@ print(f"cross-entropy {grey_bce:.1f} · continuous Bernoulli {proper:.1f} nats p
 #
 # $$ \frac{\text{SSE}}{2\sigma_x^2} + \text{KL} \;=\; \frac{1}{2\sigma_x^2}\big[\,\text{SSE} + 2\sigma_x^2\,\text{KL}\,\big]. \tag{4.7} $$
 #
-# A fixed overall factor changes no minimum. So **$2\sigma_x^2$ is the weight of kl against the squared error**. Small noise: reconstruct exactly, at any price. Large noise: errors are expected anyway, so save on the code. The claim is about
+# A fixed overall factor changes no minimum. So **$2\sigma_x^2$ is the weight of kl against the squared error**. Small noise: reconstruct exactly, at any price.
+# Large noise: errors are expected anyway, so save on the code. The claim is about
 # the direction of every training step, and you can test just that, on one batch, for $\sigma_x = 0.1$:
 
 # %%
@@ -301,8 +315,10 @@ assert torch.allclose(by_noise, by_weight, atol=1e-6)
 print("sigma_x = 0.1 and a weight of 0.02 push the weights in the same direction:", True)
 
 # %% [markdown]
-# What does the choice do to a trained model? The course ships seven VAEs, 784-200-20-200-784, equal in everything but $\sigma_x$, each trained for 12 epochs on MNIST. **Before you move the slider, predict:** from $\sigma_x = 1$
-# down to 0.05, what will happen to (a) the sharpness of the reconstructions, (b) kl, (c) the number of latent dimensions in use? Then switch to *one draw of each*: a draw from $p(x \mid z)$ in place of its mean.
+# What does the choice do to a trained model? The course ships seven VAEs, 784-200-20-200-784, equal in everything but $\sigma_x$, each trained for 12 epochs on
+# MNIST. **Before you move the slider, predict:** from $\sigma_x = 1$
+# down to 0.05, what will happen to (a) the sharpness of the reconstructions, (b) kl, (c) the number of latent dimensions in use? Then switch to *one draw of
+# each*: a draw from $p(x \mid z)$ in place of its mean.
 
 # %%
 family = {sigma_x: lesson.shipped(f"sigma-{sigma_x:g}") for sigma_x in SIGMAS}
@@ -317,7 +333,8 @@ rows = {"image": ten} | {f"σ = {s:g}": widgets.family_row(family[s], ten, "reco
 plotting.image_rows(rows, "ten test images and their reconstructions by models with sigma_x from 0.1 to 1: the larger sigma_x, the softer and the more alike they are")
 
 # %% [markdown]
-# And in numbers, as they were measured on the MNIST test images and stored with the models. The squared error was recovered from rec with (4.2). **Read the columns from the bottom up:** what does each halving of the noise buy, and what does it cost?
+# And in numbers, as they were measured on the MNIST test images and stored with the models. The squared error was recovered from rec with (4.2). **Read the
+# columns from the bottom up:** what does each halving of the noise buy, and what does it cost?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -329,21 +346,19 @@ stored = {s: checkpoint.metrics for s, checkpoint in family.items()}
 sse = {s: sse_from_rec(m["test_rec"], s) for s, m in stored.items()}
 for s, m in stored.items():
     print(f"sigma_x {s:4.2f}: SSE {sse[s]:5.1f}   kl {m['test_kl']:5.1f}   units in use {m['active_units']:2d}   -ELBO {m['test']:7.1f}")
-
-# %%
-# NBVAL_CHECK_OUTPUT
 rates = [m["test_kl"] for m in stored.values()]
 units = [m["active_units"] for m in stored.values()]
 assert rates == sorted(rates, reverse=True) and units == sorted(units, reverse=True)
-print("more assumed noise, fewer nats in the code, and never more units in use:", True)
 
 # %% [markdown]
-# At $\sigma_x = 0.71$, the innocent "SSE + kl", about half of the twenty latent dimensions lie idle, and at $\sigma_x = 1$, which is "½ SSE + kl", even more. Whoever trains "SSE + kl" and finds that MNIST needs few dimensions has measured a choice of $\sigma_x$, not MNIST. (For a *linear*
+# At $\sigma_x = 0.71$, the innocent "SSE + kl", about half of the twenty latent dimensions lie idle, and at $\sigma_x = 1$, which is "½ SSE + kl", even more.
+# Whoever trains "SSE + kl" and finds that MNIST needs few dimensions has measured a choice of $\sigma_x$, not MNIST. (For a *linear*
 # VAE you can say exactly which dimensions survive a given $\sigma_x$; lesson 05 does.)
 #
 # ## 4 · The best noise level
 #
-# If $\sigma_x$ is part of the model, the data can choose it. Fix the decoder and its squared error, and look at (4.2) as a function of $\sigma_x$ alone. The first term wants it large, the second, the "constant", wants it small.
+# If $\sigma_x$ is part of the model, the data can choose it. Fix the decoder and its squared error, and look at (4.2) as a function of $\sigma_x$ alone. The
+# first term wants it large, the second, the "constant", wants it small.
 
 # %%
 plotting.sigma_curve(21.0, "cost against sigma_x for a squared error of 21: without the constant it falls for ever, with it there is one lowest point near 0.16", marks={"σ² = 1/2": 0.5**0.5, "σ² = 1": 1.0, "best": (21 / D) ** 0.5})
@@ -379,10 +394,10 @@ best_sigma = check.best_sigma(best_sigma)
 #
 # $$ \text{rec}_* = \frac{D}{2}\log\big(2\pi e\,\sigma_*^2\big), \qquad \sigma_*^2 = \frac{\text{SSE}}{D}. \tag{4.9} $$
 #
-# So with the best noise level, rec is the *logarithm* of the mean squared error. Check both on the shipped model that was trained with $\sigma_x = 0.71$: the slope at $\sigma_*$ is zero, and the value is (4.9).
+# So with the best noise level, rec is the *logarithm* of the mean squared error. Check both on the shipped model that was trained with $\sigma_x = 0.71$: the
+# slope at $\sigma_*$ is zero, and the value is (4.9).
 
 # %%
-# NBVAL_CHECK_OUTPUT
 with torch.no_grad():
     mean = family[0.71].model(validation.x).logits.double()
 x = validation.x.double()
@@ -391,21 +406,17 @@ rec = gaussian_nll(mean, x, star).mean()
 slope = torch.autograd.grad(rec, star)[0]
 assert abs(slope) < 1e-6 * D / star.item()  # (4.8)
 assert torch.isclose(rec, D / 2 * torch.log(2 * math.pi * math.e * star**2))  # (4.9)
-print("the slope at the best sigma_x is zero, and rec is D/2 log(2 pi e sigma^2):", True)
-
-# %%
 assumed = gaussian_nll(mean, x, torch.tensor(0.71, dtype=torch.double)).mean()
 print(f"the same reconstructions: rec {assumed:.1f} with the assumed 0.71, {rec.item():.1f} with the best {star.item():.3f} nats per validation image")
 
 # %% [markdown]
-# On MNIST the gap is over 700 nats, for the same pictures. The model was far surer than it was allowed to say. Now the question for the whole family: which of the seven assumed a noise that fits its own errors? In the left picture, that is where the two lines cross.
-
-# %%
-plotting.sigma_family_figure(SIGMAS, [(sse[s] / D) ** 0.5 for s in SIGMAS], rates, units, [stored[s]["test"] for s in SIGMAS],
-    "seven models over sigma_x: the typical pixel error crosses sigma_x near 0.12, kl falls with sigma_x, and the bound is lowest at 0.1")
+# On MNIST the gap is over 700 nats, for the same pictures. The model was far surer than it was allowed to say. Now the question for the whole family: which of
+# the seven assumed a noise that fits its own errors? In the left picture, that is where the two lines cross.
 
 # %%
 # NBVAL_CHECK_OUTPUT
+plotting.sigma_family_figure(SIGMAS, [(sse[s] / D) ** 0.5 for s in SIGMAS], rates, units, [stored[s]["test"] for s in SIGMAS],
+    "seven models over sigma_x: the typical pixel error crosses sigma_x near 0.12, kl falls with sigma_x, and the bound is lowest at 0.1")
 lowest = min(SIGMAS, key=lambda s: stored[s]["test"])
 assert lowest == min(SIGMAS, key=lambda s: abs(math.log(s / (sse[s] / D) ** 0.5)))
 print(f"the bound is best at sigma_x = {lowest:g}, the one nearest to its own typical error")
@@ -413,8 +424,10 @@ print(f"the bound is best at sigma_x = {lowest:g}, the one nearest to its own ty
 # %% [markdown]
 # ## 5 · Learning the noise
 #
-# It is natural to make $\log\sigma_x$ one more parameter and let Adam find it. Another of our tutorials, S2, derives the Gaussian loss, lets $\sigma$ be a hyperparameter, and says that the constant $\frac{D}{2}\log(2\pi\sigma^2)$ has no influence and can be
-# dropped. (Then its code uses cross-entropy, and $\sigma$ appears nowhere: text and code speak of two different models.) Is it right about the constant? Here is a small training loop that takes any rec.
+# It is natural to make $\log\sigma_x$ one more parameter and let Adam find it. Another of our tutorials, S2, derives the Gaussian loss, lets $\sigma$ be a
+# hyperparameter, and says that the constant $\frac{D}{2}\log(2\pi\sigma^2)$ has no influence and can be
+# dropped. (Then its code uses cross-entropy, and $\sigma$ appears nowhere: text and code speak of two different models.) Is it right about the constant? Here is
+# a small training loop that takes any rec.
 
 # %%
 def train_with(rec_of, *, seed=0):
@@ -448,15 +461,14 @@ def constant_dropped(mean, x, log_sigma_x):
 runaway, runaway_path = train_with(constant_dropped)
 
 # %% [markdown]
-# The loss went to practically zero: the best loss you have ever seen. And look at $\sigma_x$, on pixels between 0 and 1. With that much noise every image is as good as any other, no code is worth a nat, and the decoder learns nothing:
+# The loss went to practically zero: the best loss you have ever seen. And look at $\sigma_x$, on pixels between 0 and 1. With that much noise every image is as
+# good as any other, no code is worth a nat, and the decoder learns nothing:
 
 # %%
 # NBVAL_CHECK_OUTPUT
 in_use = int(evaluation.active_units(evaluation.posteriors(runaway, validation).mu).sum())
 assert runaway_path[-1] > 20 and in_use == 0
 print("sigma_x has run past 20, and no latent dimension is in use:", True)
-
-# %%
 plotting.image_rows({"image": ten, "mean": runaway.reconstruct(ten)}, "ten test images, and one and the same smear as the reconstruction of all of them")
 
 # %% [markdown]
@@ -512,15 +524,15 @@ for name, (bound, error, kl, s) in table.items():
 (b_fixed, e_fixed, kl_fixed, _), (b_plug, *_), (b_learned, e_learned, kl_learned, s_learned) = table.values()
 assert b_learned < b_plug < b_fixed and e_learned < e_fixed and kl_learned > kl_fixed
 print("learned < plugged in < fixed; learning the noise spends more nats on the code and has a smaller error:", True)
-
-# %%
 plotting.sigma_paths({"constant dropped": runaway_path, "with its constant": learned_path}, best=table["learned"][1] ** 0.5 / D**0.5,
     alt="sigma_x during training: with the constant dropped it grows without end, with it, it settles at the root of the mean squared error")
 
 # %% [markdown]
-# Plugging in the best $\sigma_x$ afterwards changes the *number*, a lot; learning it changes the *model*: sharper, more of the code in use. Most of the price of "SSE + kl" is the first kind, the rest is the second.
+# Plugging in the best $\sigma_x$ afterwards changes the *number*, a lot; learning it changes the *model*: sharper, more of the code in use. Most of the price of
+# "SSE + kl" is the first kind, the rest is the second.
 #
-# There is a third way: compute $\sigma_* = \sqrt{\text{SSE}/D}$ from each batch, and use it at once. One public implementation wraps it in `torch.tensor(...)`, which cuts the gradient, and PyTorch warns. Is that a bug? **Predict**, then compare the gradients with and without the cut.
+# There is a third way: compute $\sigma_* = \sqrt{\text{SSE}/D}$ from each batch, and use it at once. One public implementation wraps it in `torch.tensor(...)`,
+# which cuts the gradient, and PyTorch warns. Is that a bug? **Predict**, then compare the gradients with and without the cut.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -540,8 +552,10 @@ print("cut or not, the gradient is the same:", True)
 # ## 6 · Negative losses, and densities without bound
 #
 # <!-- confusion 5 -->
-# > **Is a negative loss a bug?** Not with a density. A density may exceed 1, and then minus its logarithm is negative. A Gaussian with $\sigma_x = 0.1$ has height 3.99 at its mean, so a perfect image would cost $\frac{D}{2}\log(2\pi \cdot 0.01) = -1084.8$ nats. That is the floor of
-# > *that* model, as the entropy was the floor in lesson 00. With *binary* pixels a negative loss **is** a bug, since probabilities never exceed 1, and so it is with cross-entropy on grey pixels, whose floor is positive. (A negative *kl* is one with any likelihood, when it is computed by the formula.)
+# > **Is a negative loss a bug?** Not with a density. A density may exceed 1, and then minus its logarithm is negative. A Gaussian with $\sigma_x = 0.1$ has height
+# > 3.99 at its mean, so a perfect image would cost $\frac{D}{2}\log(2\pi \cdot 0.01) = -1084.8$ nats. That is the floor of
+# > *that* model, as the entropy was the floor in lesson 00. With *binary* pixels a negative loss **is** a bug, since probabilities never exceed 1, and so it is
+# > with cross-entropy on grey pixels, whose floor is positive. (A negative *kl* is one with any likelihood, when it is computed by the formula.)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -551,7 +565,8 @@ assert stored[0.1]["test"] < 0 and stored[0.1]["test_rec"] > floor
 print(f"height {height:.2f} · floor {floor:.1f} · the shipped model with sigma_x = 0.1: {stored[0.1]['test']:.1f} nats per test image")
 
 # %% [markdown]
-# If one $\sigma_x$ is good, are 784 of them better, one for each pixel? Try it on the simplest model there is, "one image for all": the mean training image, with the training variance of each pixel, kept above a floor so that nobody divides by zero. Lower the floor step by
+# If one $\sigma_x$ is good, are 784 of them better, one for each pixel? Try it on the simplest model there is, "one image for all": the mean training image, with
+# the training variance of each pixel, kept above a floor so that nobody divides by zero. Lower the floor step by
 # step. **Predict** what the training cost does.
 
 # %%
@@ -578,10 +593,12 @@ assert math.isclose(gain, constant_pixels * math.log(10), rel_tol=1e-6)
 print("each further factor of ten buys log 10 nats for each constant pixel, for ever:", True)
 
 # %% [markdown]
-# The training cost has no lower end. Some pixels, in the corners, are black in *every* training image. A Gaussian centred at 0 predicts them perfectly, and the narrower it is, the higher its density, without limit. Meanwhile one test image with a speck of ink in such a place costs more
+# The training cost has no lower end. Some pixels, in the corners, are black in *every* training image. A Gaussian centred at 0 predicts them perfectly, and the
+# narrower it is, the higher its density, without limit. Meanwhile one test image with a speck of ink in such a place costs more
 # than all the others together.
 #
-# Why does this happen to densities and never to probabilities? Because pixels are *not* continuous. They are bytes, 0 to 255, and a density can pile up on a point that a byte hits exactly. A shared $\sigma_x$ hides the problem, since all pixels pay for a small one. The
+# Why does this happen to densities and never to probabilities? Because pixels are *not* continuous. They are bytes, 0 to 255, and a density can pile up on a
+# point that a byte hits exactly. A shared $\sigma_x$ hides the problem, since all pixels pay for a small one. The
 # continuous Bernoulli, by the way, has the same disease in a mild form: at $x = 0$ and logit $-a$ its density is about $a$, so on black pixels it grows for ever, too.
 
 # %%
@@ -591,42 +608,44 @@ for a in (10.0, 100.0, 1000.0):
     print(f"continuous Bernoulli, logit {-a:6.0f}: density at 0 is {float(density):.4g}")
 
 # %% [markdown]
-# The cure is **dequantisation**: add uniform noise, $x \to k + u$ with the byte $k$ and $u \sim U[0, 1)$, and model the density of *that*. Then nothing can pile up, because Jensen's inequality (lesson 01) bounds it by an honest probability:
+# The cure is **dequantisation**: add uniform noise, $x \to k + u$ with the byte $k$ and $u \sim U[0, 1)$, and model the density of *that*. Then nothing can pile
+# up, because Jensen's inequality (lesson 01) bounds it by an honest probability:
 #
 # $$ \mathbb{E}_{u}\big[-\log p(k + u)\big] \;\ge\; -\log \int_0^1 p(k+u)\,du \;=\; -\log P(k) \;\ge\; 0. \tag{4.10} $$
 #
-# The best Gaussian for a constant pixel now has the variance of $u$, which is $\tfrac1{12}$, and costs $\tfrac12\log\tfrac{2\pi e}{12} = 0.176$ nats: a little above the true price, zero. And "one image for all", with a $\sigma_x$ for every pixel?
+# The best Gaussian for a constant pixel now has the variance of $u$, which is $\tfrac1{12}$, and costs $\tfrac12\log\tfrac{2\pi e}{12} = 0.176$ nats: a little
+# above the true price, zero. And "one image for all", with a $\sigma_x$ for every pixel?
 
 # %%
-# NBVAL_CHECK_OUTPUT
 in_bytes = 255.0**2 * variance.double() + 1 / 12  # variance of k + u
 per_pixel = 0.5 * torch.log(2 * math.pi * math.e * in_bytes)  # (4.9) with D = 1, in nats of a byte: (4.10), left
 assert per_pixel.min() >= 0.5 * math.log(2 * math.pi * math.e / 12) - 1e-9 and per_pixel.min() > 0
-print(f"cheapest pixel: {float(per_pixel.min()):.3f} nats, and no pixel is below zero")
-
-# %%
+print(f"cheapest pixel: {float(per_pixel.min()):.3f} nats, so none is below zero")
 print(f"one image for all, dequantised, one sigma_x per pixel: {float(per_pixel.sum()):.0f} nats per image, or {float(per_pixel.sum()) / (D * math.log(2)):.2f} bits per pixel; a byte has 8")
 
 # %% [markdown]
 # ### What lies outside the range?
 #
-# The Gaussian decoders here end in a plain linear layer. Nothing keeps their means in $[0, 1]$. That is legitimate, a Gaussian's mean may be any number; but you never see it, since plotting code (ours, too) clips at black and white. Look at what is clipped.
-
-# %%
-with torch.no_grad():
-    means = {f"σ = {s:g}": family[s].model(validation.x).logits for s in (0.2, 0.71)}
-plotting.mean_histogram(means, "predicted means of validation pixels, not clipped: a third and more lie below 0, most of them close to it, and a few lie above 1")
+# The Gaussian decoders here end in a plain linear layer. Nothing keeps their means in $[0, 1]$. That is legitimate, a Gaussian's mean may be any number; but you
+# never see it, since plotting code (ours, too) clips at black and white. Look at what is clipped.
 
 # %%
 # NBVAL_CHECK_OUTPUT
+with torch.no_grad():
+    means = {f"σ = {s:g}": family[s].model(validation.x).logits for s in (0.2, 0.71)}
+plotting.mean_histogram(means, "predicted means of validation pixels, not clipped: a third and more lie below 0, most of them close to it, and a few lie above 1")
 for name, m in means.items():
     outside = ((m < 0) | (m > 1)).float().mean()
     assert 0.2 < outside < 0.6
     print(f"{name}: between a fifth and three fifths of the predicted means lie outside [0, 1]")
 
 # %% [markdown]
-# > **"I clamp the output, so it is a distribution on [0, 1]."** Clamping moves the *mean*. The Gaussian around it still spreads over the whole line: around a black pixel, half of it lies below 0. And a clamp inside the training loss has gradient zero exactly where it acts. If you want a distribution on
+# > **"I clamp the output, so it is a distribution on [0, 1]."** Clamping moves the *mean*. The Gaussian around it still spreads over the whole line: around a black
+# > pixel, half of it lies below 0. And a clamp inside the training loss has gradient zero exactly where it acts. If you want a distribution on
 # > $[0,1]$, take one (section 2); if you want means there, end with a sigmoid, as tutorial S0 does. Its gradient is small for pixels near black or white, but never zero.
+#
+# **And without the sigmoid under a *Bernoulli*?** Then the raw output would have to be a probability. It is not, and here PyTorch refuses, which is the good
+# case. (`F.binary_cross_entropy_with_logits` takes it for a logit, which is what you want: the sigmoid is inside.)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -636,15 +655,10 @@ output = torch.tensor([-0.2, 0.3], requires_grad=True)
 assert output.grad[0] == 0 and output.grad[1] != 0
 print(f"mass outside [0, 1] around a black pixel at sigma_x = 0.71: {float(outside):.0%} · gradient through the clamp: {output.grad[0]:g}")
 
-# %% [markdown]
-# **And without the sigmoid under a *Bernoulli*?** Then the raw output would have to be a probability. It is not, and here PyTorch refuses, which is the good case. (`F.binary_cross_entropy_with_logits` would treat it as a logit, which is what you want: the sigmoid is inside.)
-
-# %%
-# NBVAL_CHECK_OUTPUT
 try:
     F.binary_cross_entropy(torch.tensor([1.2]), torch.tensor([1.0]))
 except RuntimeError as error:
-    print("PyTorch refuses, with a", type(error).__name__)
+    print("a raw output as a probability: PyTorch refuses, with a", type(error).__name__)
 
 # %% [markdown]
 # Last, the picture that papers do not show: draws from $p(x \mid z)$, which is what the model *says* an image looks like. **Which of the two models would you call honest?**
@@ -656,7 +670,8 @@ for s in (0.1, 0.71):
 plotting.image_rows(rows, "test images with mean reconstructions and draws from p(x|z): with sigma_x 0.1 the draws are slightly grainy digits, with 0.71 they are almost pure noise")
 
 # %% [markdown]
-# With $\sigma_x = 0.71$ the model claims that images look like television snow. Nobody believes it, so everybody shows means. The mean is a fine picture; it is no sample from the model whose likelihood you report.
+# With $\sigma_x = 0.71$ the model claims that images look like television snow. Nobody believes it, so everybody shows means. The mean is a fine picture; it is
+# no sample from the model whose likelihood you report.
 #
 # ## 7 · Sum, mean, and the weight that nobody chose
 #
@@ -688,7 +703,8 @@ effective_beta = check.effective_beta(effective_beta)
 # Pull $1/a$ out of both terms. What is left before kl?
 # </details>
 #
-# **Who is right?** Until 2018, the VAE in PyTorch's official examples averaged the cross-entropy over the pixels, and divided its kl, a sum over 20 dimensions, by batch size times 784. A user opened an issue: the code has 20 entries, so kl should be divided by 20, not by 784. It sounds right. Which $\beta$ would
+# **Who is right?** Until 2018, the VAE in PyTorch's official examples averaged the cross-entropy over the pixels, and divided its kl, a sum over 20 dimensions,
+# by batch size times 784. A user opened an issue: the code has 20 entries, so kl should be divided by 20, not by 784. It sounds right. Which $\beta$ would
 # the proposal have had?
 
 # %%
@@ -706,7 +722,9 @@ beta_of_the_proposal = check.beta_of_the_proposal(beta_of_the_proposal)
 # rec is divided by 784 and kl by 20; the weight is 1. (The original divides both by 784.)
 # </details>
 #
-# The code was right: it is exactly $-\text{ELBO}/784$ (but for a last, shorter batch, which it divided by the full batch size). Dividing each sum by its own number of terms treats rec and kl as two unrelated quantities that should be "on the same scale". They are two parts of one logarithm, and must be divided by the same number or not at all.
+# The code was right: it is exactly $-\text{ELBO}/784$ (but for a last, shorter batch, which it divided by the full batch size). Dividing each sum by its own
+# number of terms treats rec and kl as two unrelated quantities that should be "on the same scale". They are two parts of one logarithm, and must be divided by
+# the same number or not at all.
 #
 # Here are lines from public code with what they assume. The last column is $\sigma_x^2 = \beta/2$, by (4.7), where rec is a squared error. Look for the two that both call their loss `mse`.
 
@@ -728,7 +746,8 @@ for line, (numbers, squared) in published.items():
     print(f"{line:56s} beta {beta:7.2f}" + (f"   sigma_x^2 {beta / 2:7.2f}" if squared else ""))
 
 # %% [markdown]
-# One `mse` is a noise variance of ½, another of 1, a third of 392: with the mean over pixels and kl as a sum, the model expects noise of standard deviation 20 on pixels between 0 and 1. The seventh line looks like a carefully tuned small weight, and is a $\sigma_x^2$ of 1.54. (That
+# One `mse` is a noise variance of ½, another of 1, a third of 392: with the mean over pixels and kl as a sum, the model expects noise of standard deviation 20 on
+# pixels between 0 and 1. The seventh line looks like a carefully tuned small weight, and is a $\sigma_x^2$ of 1.54. (That
 # project also logs its kl with a minus sign, under the name KLD.)
 #
 # The proof is in the gradient again. Lesson 03 trained the third line and watched the code die; here is the reason, for the first two:
@@ -742,26 +761,20 @@ other = direction(small, batch, lambda sse, kl: sse / 784 + kl / 20)
 weighted = direction(small, batch, lambda sse, kl: sse + beta_of_the_proposal * kl)
 assert torch.allclose(bound, same, atol=1e-6) and torch.allclose(other, weighted, atol=1e-6)  # (4.11)
 assert bound @ other < 0.99
+half_noise_double_price = direction(small, batch, lambda sse, kl: sse / (2 * 0.25) + 2 * kl)  # sigma_x^2 = 1/4, beta = 2
+assert torch.allclose(half_noise_double_price, bound, atol=1e-6)  # sigma_x^2 = 1/2, beta = 1: the same product
 print("both by 784: the direction of the bound · by 784 and 20: the direction of beta = 39.2, another one:", True)
 
 # %% [markdown]
 # ## 8 · Choosing β on purpose
 #
 # <!-- confusion 2 -->
-# > **What is β?** A weight before kl that you set. With $\beta = 1$, and only then, the loss is $-\text{ELBO}$, a bound on $-\log p(x)$. Call rec the *distortion* and kl the *rate*, the nats that the code carries. $\beta$ is the price of a nat: at $\beta = 4$ the model buys a nat of code only if it saves four nats of rec.
-# > With a Gaussian decoder of fixed $\sigma_x$ it is no new freedom: only the product $\beta\sigma_x^2$ matters for where training goes.
+# > **What is β?** A weight before kl that you set. With $\beta = 1$, and only then, the loss is $-\text{ELBO}$, a bound on $-\log p(x)$. Call rec the *distortion*
+# > and kl the *rate*, the nats that the code carries. $\beta$ is the price of a nat: at $\beta = 4$ the model buys a nat of code only if it saves four nats of rec.
+# > With a Gaussian decoder of fixed $\sigma_x$ it is no new freedom: only the product $\beta\sigma_x^2$ matters for where training goes (the last two lines of the cell above tested it).
 #
-# That product is quickly tested, with the gradient on one batch as before; then to the models.
-
-# %%
-# NBVAL_CHECK_OUTPUT
-one = direction(small, batch, lambda sse, kl: sse / (2 * 0.25) + 2 * kl)  # sigma_x^2 = 1/4, beta = 2
-two = direction(small, batch, lambda sse, kl: sse / (2 * 0.5) + kl)  # sigma_x^2 = 1/2, beta = 1
-assert torch.allclose(one, two, atol=1e-6)
-print("equal beta times sigma_x^2, equal direction:", True)
-
-# %% [markdown]
-# The course ships another family: one network, Bernoulli on grey pixels, trained at six prices. **Predict** before you move the slider: at which end are the reconstructions better, and at which end the *samples*?
+# The course ships another family: one network, Bernoulli on grey pixels, trained at six prices. **Predict** before you move the slider: at which end are the
+# reconstructions better, and at which end the *samples*?
 
 # %%
 betas = {beta: lesson.shipped(f"beta-{beta:g}") for beta in BETAS}
@@ -771,21 +784,22 @@ widgets.family_explorer(betas, test, symbol="β")
 torch.manual_seed(0)
 rows = {"image": ten} | {f"β = {b:g}": widgets.family_row(betas[b], ten, "reconstructions") for b in (0.1, 1.0, 4.0, 10.0)}
 plotting.image_rows(rows, "ten test images and reconstructions by models with beta from 0.1 to 10: at 0.1 they are faithful, at 10 they are blurred towards a typical digit")
-
-# %%
 rows = {f"β = {b:g}": widgets.family_row(betas[b], ten, "samples") for b in (0.1, 1.0, 4.0, 10.0)}
 plotting.image_rows(rows, "ten samples from the prior of each model: with beta 0.1 many are tangled strokes, with larger beta they become smoother and more uniform")
 
 # %% [markdown]
-# Small $\beta$ reconstructs well and samples badly, as the autoencoder of lesson 03 did; large $\beta$ is smooth and forgetful. Now the trade as a curve. Each dot is a model; the short line through it has slope $-\beta$; the dashed line joins all points with the same rec + kl as the model with $\beta = 1$.
+# Small $\beta$ reconstructs well and samples badly, as the autoencoder of lesson 03 did; large $\beta$ is smooth and forgetful. Now the trade as a curve. Each
+# dot is a model; the short line through it has slope $-\beta$; the dashed line joins all points with the same rec + kl as the model with $\beta = 1$.
 # **Look:** how do the short lines lie against the curve, and on which side of the dashed line are the other models?
 
 # %%
 trade = {b: (c.metrics["test_kl"], c.metrics["test_rec"]) for b, c in betas.items()}
-plotting.rate_distortion_figure(BETAS, *zip(*trade.values()), "distortion against rate for six values of beta: a falling curve whose slope at each model is minus its beta; the model with beta 1 touches the lowest line of constant bound")
+rates_of_beta, distortions = zip(*trade.values(), strict=True)
+plotting.rate_distortion_figure(BETAS, rates_of_beta, distortions, "distortion against rate for six values of beta: a falling curve whose slope at each model is minus its beta; the model with beta 1 touches the lowest line of constant bound")
 
 # %% [markdown]
-# The lines are tangents. That is no accident. If each of two models with $\beta_1 < \beta_2$ is the best for its own price, neither would gain by becoming the other, $D_1 + \beta_1 R_1 \le D_2 + \beta_1 R_2$ and $D_2 + \beta_2 R_2 \le D_1 + \beta_2 R_1$, and therefore
+# The lines are tangents. That is no accident. If each of two models with $\beta_1 < \beta_2$ is the best for its own price, neither would gain by becoming the
+# other, $D_1 + \beta_1 R_1 \le D_2 + \beta_1 R_2$ and $D_2 + \beta_2 R_2 \le D_1 + \beta_2 R_1$, and therefore
 #
 # $$ \beta_1 \;\le\; \frac{D_2 - D_1}{R_1 - R_2} \;\le\; \beta_2. \tag{4.12} $$
 #
@@ -793,31 +807,30 @@ plotting.rate_distortion_figure(BETAS, *zip(*trade.values()), "distortion agains
 
 # %%
 # NBVAL_CHECK_OUTPUT
-for (b1, (r1, d1)), (b2, (r2, d2)) in zip(list(trade.items())[:-1], list(trade.items())[1:]):
+for (b1, (r1, d1)), (b2, (r2, d2)) in pairwise(trade.items()):
     price = (d2 - d1) / (r1 - r2)  # (4.12)
     assert b1 <= price <= b2
     print(f"between beta = {b1:g} and {b2:g}: {price:.2f} nats of rec for a nat of code")
-
-# %%
-# NBVAL_CHECK_OUTPUT
 totals = {b: round(r + d, 1) for b, (r, d) in trade.items()}
 assert min(totals, key=totals.get) == 1
 print("rec + kl:", " · ".join(f"beta {b:g}: {total}" for b, total in totals.items()))
 
 # %% [markdown]
-# They do, all of them, and the bound itself is best at $\beta = 1$, the only model that was trained for it. Compare models by rec + kl, then, and never by their training losses rec + $\beta$ kl, which are in six different currencies. Does the same law hold for the seven values of $\sigma_x$, with the price
+# They do, all of them, and the bound itself is best at $\beta = 1$, the only model that was trained for it. Compare models by rec + kl, then, and never by their
+# training losses rec + $\beta$ kl, which are in six different currencies. Does the same law hold for the seven values of $\sigma_x$, with the price
 # $2\sigma_x^2$ of (4.7)?
 
 # %%
 # NBVAL_CHECK_OUTPUT
-for s1, s2 in zip(SIGMAS[:-1], SIGMAS[1:]):
+for s1, s2 in pairwise(SIGMAS):
     price = (sse[s2] - sse[s1]) / (stored[s1]["test_kl"] - stored[s2]["test_kl"])
     inside = 2 * s1**2 <= price <= 2 * s2**2
     assert inside == (s1 > 0.05)
     print(f"sigma_x {s1:g} to {s2:g}: {price:6.3f}, expected between {2 * s1**2:.3f} and {2 * s2**2:.3f}: {inside}")
 
 # %% [markdown]
-# It does, with one exception that is worth a thought: from 0.1 to 0.05 the code grows by another 23 nats, and the squared error on *test* images does not fall at all. The nats are spent, and buy nothing that carries over to new images.
+# It does, with one exception that is worth a thought: from 0.1 to 0.05 the code grows by another 23 nats, and the squared error on *test* images does not fall at
+# all. The nats are spent, and buy nothing that carries over to new images.
 #
 # ## 9 · Comparing nats
 #
@@ -844,7 +857,8 @@ print(f"the same model of the same images, in bytes: {D * math.log(255):.1f} nat
 # | any, dequantised, in bytes | a bound on a probability | bytes | no | every model of the same bytes |
 # | SSE, L1, MSE | nothing yet | | no | first add the constant |
 #
-# As a last exercise in comparing, take one model, "one image for all", whose best scale can be had without training under each likelihood. Four losses, one model, no change of skill. **Which number is the best result?**
+# As a last exercise in comparing, take one model, "one image for all", whose best scale can be had without training under each likelihood. Four losses, one
+# model, no change of skill. **Which number is the best result?**
 
 # %%
 m, error = mean_image, validation.x - mean_image
@@ -856,11 +870,14 @@ print(f"Gaussian, best σ      {gaussian_nll(m, validation.x, best_sigma(m, vali
 print(f"Laplace, best b       {laplace_nll(median, validation.x, scale).mean():8.1f}")
 
 # %% [markdown]
-# None: they are not results of one race. The two densities, Gaussian and Laplace, may be compared with each other, and the Laplace wins because most pixels are exactly the median, black; that is the beginning of the road to infinite density of section 6. The others stand alone, and that SSE and the Gaussian come out close to each other here is chance.
+# None: they are not results of one race. The two densities, Gaussian and Laplace, may be compared with each other, and the Laplace wins because most pixels are
+# exactly the median, black; that is the beginning of the road to infinite density of section 6. The others stand alone, and that SSE and the Gaussian come out
+# close to each other here is chance.
 #
 # **Questions worth thinking about**
 #
-# 1. You switch from cross-entropy to squared error and the reconstructions look blurrier, with half of the latent units idle. A friend says: "MSE makes blurry images." What else could it be, and how would you find out?
+# 1. You switch from cross-entropy to squared error and the reconstructions look blurrier, with half of the latent units idle. A friend says: "MSE makes blurry
+#    images." What else could it be, and how would you find out?
 # 2. Your Gaussian VAE with learned $\sigma_x$ reports 3900 nats, and after a change of the data loader −450. What do you check first?
 # 3. A paper tunes $\beta$ for a Gaussian VAE with fixed $\sigma_x = 1$ and finds 0.05 to be best. Say the same thing without $\beta$.
 # 4. Why can the *mean over pixels* go unnoticed in an autoencoder, but not in a VAE?
@@ -869,13 +886,15 @@ print(f"Laplace, best b       {laplace_nll(median, validation.x, scale).mean():8
 #
 # 1. The $\sigma_x$ that came with it: plain SSE assumes $\sigma_x = 0.71$, a high price for the code. Learn $\sigma_x$, or set it to $\sqrt{\text{SSE}/D}$, and compare again.
 # 2. The unit of the pixels, by (4.13), and whether there are constant pixels (section 6). Going from $[0, 255]$ to $[0, 1]$ alone is worth −4344 nats.
-# 3. Only $\beta\sigma_x^2$ matters: it is a VAE with $\beta = 1$ and $\sigma_x = \sqrt{0.05} \approx 0.22$. The noise was misjudged, and the weight repaired it. As a bonus the loss is a bound again.
+# 3. Only $\beta\sigma_x^2$ matters: it is a VAE with $\beta = 1$ and $\sigma_x = \sqrt{0.05} \approx 0.22$. The noise was misjudged, and the weight repaired it. As
+#    a bonus the loss is a bound again.
 # 4. An autoencoder has one term, and a constant factor on a single term moves no minimum. (Adam hides even the factor.) In a VAE the factor stands between two terms.
 # </details>
 #
 # ## Recap
 #
-# - A reconstruction loss is minus the logarithm of a density. Check: $e^{-\text{loss}}$ integrates to 1. SSE is $\sigma_x^2 = \tfrac12$ less 448.7 nats, L1 is a Laplace with $b = 1$ less 543.4 nats.
+# - A reconstruction loss is minus the logarithm of a density. Check: $e^{-\text{loss}}$ integrates to 1. SSE is $\sigma_x^2 = \tfrac12$ less 448.7 nats, L1 is a
+#   Laplace with $b = 1$ less 543.4 nats.
 # - Cross-entropy on grey pixels is no density of grey values; the continuous Bernoulli is one, and `sigmoid(logit)` is not its mean.
 # - $2\sigma_x^2$ is the weight of kl against the squared error. The best is $\sigma_x^2 = \text{SSE}/D$. Learn it, and keep the "constant".
 # - A negative loss is normal for densities. A loss that falls without end is a density that piles up on points; dequantise.
@@ -893,5 +912,6 @@ print(f"Laplace, best b       {laplace_nll(median, validation.x, scale).mean():8
 # - A. A. Alemi et al., *Fixing a Broken ELBO*, ICML 2018 (rate and distortion).
 
 # %% [markdown] tags=["solution"]
-# **For instructors.** The run-away noise of section 5 is the moment to remember: let the group celebrate the loss of nearly zero before anybody prints $\sigma_x$. "Who is right?" in section 7 works well as a vote before and after. If time is short, leave out the dequantisation
+# **For instructors.** The run-away noise of section 5 is the moment to remember: let the group celebrate the loss of nearly zero before anybody prints
+# $\sigma_x$. "Who is right?" in section 7 works well as a vote before and after. If time is short, leave out the dequantisation
 # and section 9, and keep question 3.
