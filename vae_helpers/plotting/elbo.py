@@ -26,7 +26,9 @@ class CurvePicture:
         plane = torch.cartesian_prod(x2, x1).flip(-1)
         coarse, dz = exact.grid(-4, 4, 201)
         density = exact.log_marginal_grid(curve.log_joint(plane[:, None], coarse), dz).exp().reshape(57, 96)
-        left.imshow(density, origin="lower", extent=(-3.2, 3.2, -1.9, 1.9), cmap="Blues", interpolation="bilinear")
+        left.imshow(
+            density.numpy(), origin="lower", extent=(-3.2, 3.2, -1.9, 1.9), cmap="Blues", interpolation="bilinear"
+        )
         left.plot(*curve.decode(self.codes).T, color=GREY, linewidth=0.8)
         left.set(xlim=(-3.2, 3.2), ylim=(-1.9, 1.9), xlabel="$x_1$", ylabel="$x_2$", title="p(x), and p(x|z) in red")
         right.plot(self.codes[:, 0], curve.log_prior(self.codes).exp(), "--", color=GREY, label="prior p(z)")
@@ -54,7 +56,7 @@ class CurvePicture:
 
 def curve_figure(codes: Sequence[float], alt: str, *, curve: exact.Curve | None = None) -> None:
     """The two pictures of the first explorer for a few values of z, one column each."""
-    figure, axes = plt.subplots(2, len(codes), figsize=(3.1 * len(codes), 4.8))
+    figure, axes = plt.subplots(2, len(codes), figsize=(3.1 * len(codes), 4.8), squeeze=False)
     for i, (column, z) in enumerate(zip(axes.T, codes, strict=True)):
         CurvePicture(*column, curve or exact.Curve()).move(z)
         column[0].set_title(f"z = {z:.2f}")
@@ -68,7 +70,7 @@ class BoundPicture:
     """Left: q = N(mu, sigma^2) over the true posterior. Right: log p(x) stacked from the ELBO of q and its gap."""
 
     def __init__(self, left: Axes, right: Axes, model: exact.Curve, x: Tensor) -> None:
-        self.codes, self.dz = exact.grid(-8, 8, 1601)
+        self.codes, self.dz = exact.grid(-14, 14, 2801)  # the widest q, at the end of its slider, still fits
         self.log_joint = model.log_joint(x, self.codes)
         self.log_p = float(exact.log_marginal_grid(self.log_joint, self.dz))
         posterior = torch.exp(self.log_joint - self.log_p)
@@ -107,7 +109,7 @@ class BoundPicture:
 
 def bound_figure(model: exact.Curve, x: Tensor, settings: Sequence[tuple[float, float]], alt: str) -> None:
     """The two pictures of the second explorer for a few pairs (mu, sigma), one column each."""
-    figure, axes = plt.subplots(2, len(settings), figsize=(2.5 * len(settings), 4.6))
+    figure, axes = plt.subplots(2, len(settings), figsize=(2.5 * len(settings), 4.6), squeeze=False)
     for i, (column, (mu, sigma)) in enumerate(zip(axes.T, settings, strict=True)):
         BoundPicture(*column, model, x).move(mu, sigma)
         column[0].set_title(f"μ = {mu:.2f}, σ = {sigma:.2f}")
@@ -158,7 +160,7 @@ def bounds_over_theta(
         axes.plot(theta, values, color=color, label=name)
         axes.plot(touch, _at(touch, theta, log_p), "o", color=color)
     axes.set(xlabel=xlabel, ylabel="nats", ylim=(float(log_p.max()) - 3, float(log_p.max()) + 0.2))
-    axes.legend(fontsize=9, loc="lower center")
+    axes.legend(fontsize=9, loc="lower left")
     show(figure, alt)
 
 
@@ -214,7 +216,7 @@ def image_posterior(
     n = round(len(points) ** 0.5)
     density = torch.exp(log_posterior - log_posterior.max()).reshape(n, n).T  # rows become z2
     low, high = float(points.min()), float(points.max())
-    axes.imshow(density, origin="lower", extent=(low, high, low, high), cmap="Blues", interpolation="bilinear")
+    axes.imshow(density.numpy(), origin="lower", extent=(low, high, low, high), cmap="Blues", interpolation="bilinear")
     _ellipses(axes, mu, torch.diag(std**2), RED, "-", "encoder's q(z|x)")
     seen = torch.cat([points[log_posterior > log_posterior.max() - 7], mu - 2.5 * std[None], mu + 2.5 * std[None]])
     centre, reach = (
