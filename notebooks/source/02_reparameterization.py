@@ -77,9 +77,9 @@ print("the gradient of .rsample() is 2 mu = 2, within four standard errors:", Tr
 # To `.sample()` the draws are 1000 fixed numbers; nothing in them remembers $\mu$. `.rsample()` remembers. What does it do, and is it the only way?
 #
 # <!-- confusion 9 -->
-# > **"We reparameterise because one cannot backpropagate through a random variable."** This sentence stands in source S0 and in many others, and it is not the reason.
-# > The next section gets an unbiased gradient without backpropagating through anything random. The difficulty is to differentiate an *expectation with respect to its
-# > own distribution*; there are two ways, and one is far less noisy. That is the reason.
+# > **"We reparameterise because one cannot backpropagate through a random variable."** Source S0 says it in these terms, and so do many others, and it is not the
+# > reason. The next section gets an unbiased gradient without backpropagating through anything random. The difficulty is to differentiate an *expectation with respect
+# > to its own distribution*; there are two ways, and one is far less noisy. That is the reason.
 #
 # Here are the two ways in one picture. Let the mean of $q$ rise a little. What happens to seven draws?
 
@@ -227,13 +227,14 @@ draws_needed = check.draws_needed(draws_needed)
 # </details>
 #
 # Now look at the noise. Each dot is one estimate, the black line the truth, the diamond the mean of all draws with its standard error. Start at $d = 1$ and raise $d$:
-# what happens to the orange cloud, and what to the blue one? Then give the score function more draws, until its diamond is as narrow as the blue one was with ten.
+# what happens to the orange cloud, and what to the blue one? (Mind the axis: its scale grows with the orange cloud.) Then, at $d = 20$: set 10 draws and note the blue
+# standard error in the caption. How many draws does the score function need to get there?
 
 # %%
 widgets.gradient_explorer()
 
 # %% [markdown]
-# The same for readers without a kernel, for three numbers of dimensions. Mind the scale: it grows with the orange cloud.
+# The same for readers without a kernel, for three numbers of dimensions.
 
 # %%
 plotting.gradient_clouds(1.0, (1, 5, 20), 300, "300 single estimates each: the pathwise cloud keeps its width as d grows from 1 to 20, the score cloud becomes many times wider")
@@ -280,9 +281,9 @@ assert abs(closed_form.item() - gradients.gaussian_mean(lambda z: z**2 + z.sin()
 print(f"exact derivative at phi = 0.5: {true_slope.item():.6f}")
 
 # %% [markdown]
-# The printed 5.726 is within its own noise, as the next cell shows; it is not *the* value. A check in this course never compares with a random number where a closed
-# form exists. The cell also asks which estimator of $dE/d\phi$ is noisier here. Now both $\mu$ and $\sigma$ depend on $\phi$, so the score is
-# $\varepsilon \mu'/\sigma + (\varepsilon^2 - 1)\,\sigma'/\sigma$.
+# Even a million draws leave a standard error of 0.008, as the next cell shows, so the last digits of the printed figure are chance. A check in this course never
+# compares with a random number where a closed form exists. The cell also asks which estimator of $dE/d\phi$ is noisier here. Now both $\mu$ and $\sigma$ depend on
+# $\phi$, so the score is $\varepsilon \mu'/\sigma + (\varepsilon^2 - 1)\,\sigma'/\sigma$.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -298,7 +299,7 @@ for phi in (0.3, 0.5):
     print(f"phi = {phi}: variance score {score:.0f}, pathwise {path:.1f}, ratio {score / path:.2f}")
 million = path**0.5 / 1000
 assert abs(gradients.moments(both(gradients.hermite()[0], 0.5)[1]).mean - true_slope.item()) < 1e-8
-print(f"standard error of a million pathwise draws at 0.5: {million:.3f}, so 5.726 is compatible with 5.728")
+print(f"standard error of a mean of a million pathwise draws at phi = 0.5: {million:.3f}")
 
 # %% [markdown]
 # ### Where the path is no use
@@ -321,6 +322,7 @@ z, _ = gradients.hermite()  # mu = 0
 for k in (1, 2, 5):
     score = gradients.moments(score_gradient((k * z).sin(), z, 0.0, 1.0)).variance
     path = gradients.moments(k * (k * z).cos()).variance
+    assert (path < score) == (k == 1)
     print(f"sin({k}z): variance score {score:.2f}, pathwise {path:.2f}")
 
 # %% [markdown]
@@ -387,6 +389,7 @@ print("dz/dmu = 1 and dz/dlog_var = half of sigma eps:", True)
 # NBVAL_CHECK_OUTPUT
 z = torch.normal(mu, torch.exp(0.5 * log_var))
 by_mu, by_log_var = torch.autograd.grad(z.sum(), [mu, log_var])
+assert z.requires_grad and not by_mu.any() and not by_log_var.any()
 print("requires_grad:", z.requires_grad, "· largest derivative:", max(by_mu.abs().max(), by_log_var.abs().max()).item())
 
 # %% [markdown]
@@ -424,6 +427,7 @@ for value in (10.0, 90.0, 180.0):
     kl = losses.gaussian_kl(torch.zeros(1, 2), log_var)
     (slope,) = torch.autograd.grad(kl.sum(), log_var)
     finite = [bool(torch.isfinite(t).all()) for t in (kl, slope, z)]
+    assert finite == [value < 88.8, value < 88.8, value < 177.5]
     print(f"log_var {value:5}: kl finite {finite[0]}, its gradient {finite[1]}, z {finite[2]}; z1 + z2 = {z.detach().sum():.0f}")
 
 # %% [markdown]
@@ -454,7 +458,7 @@ x = validation[:5].x
 mu, log_var = (t.detach() for t in vae.encode(x))
 std = torch.exp(0.5 * log_var)
 z = reparameterize(mu.expand(2000, -1, -1), log_var.expand(2000, -1, -1)).requires_grad_()  # (2000, 5, 20)
-rec = losses.bernoulli_nll(vae.decode(z), x)
+rec = losses.bernoulli_nll(vae.decode(z.flatten(0, 1)).view(2000, 5, 784), x)
 (path,) = torch.autograd.grad(rec.sum(), z)
 rec, z = rec.detach(), z.detach()
 score = score_gradient(rec[..., None], z, mu, std)
@@ -470,8 +474,8 @@ assert ratios[0] > 200 and ratios[1] > 3
 print("more than 200 times the variance, and more than 3 times with a baseline:", True)
 
 # %% [markdown]
-# More than a thousand times on MNIST. With the score function you would need that many draws per image and step for the same quality; a baseline saves a factor of
-# about a hundred, and an order of magnitude remains. *This* is why VAEs are reparameterised.
+# Thousands of times on MNIST. With the score function you would need that many draws per image and step for the same quality; a baseline saves a factor of hundreds,
+# and more than an order of magnitude remains. *This* is why VAEs are reparameterised.
 #
 # ### What if you forget?
 #
@@ -607,8 +611,9 @@ print("the draw matters least for the loss, and most for the encoder's gradient:
 # On MNIST the draw makes a few hundredths of the loss's noise, and about a quarter of the decoder gradient's: there one draw is plenty, the choice of images matters
 # more. For the encoder's gradient it is the other way round. Should you raise $S$ then? Count the price: a step decodes $n = B \cdot S$ codes. For a fixed $n$, (2.13)
 # becomes $(S \cdot \text{between} + \text{within}) / n$. Whatever the two parts are, this is smallest at $S = 1$: **a new image brings a new draw with it, and a new
-# draw for an old image brings no new image.** So spend the computing on more images first. (With the score function, "within" would be more than a thousand times
-# larger, and one draw would drown.)
+# draw for an old image brings no new image.** So spend the computing on more images first. If an encoding costs as much as a decoding, and you count both, the best $S$
+# is $\sqrt{\text{within}/\text{between}}$: about 2 for the encoder's gradient on MNIST by the numbers above, below 1 for the rest. Nothing near 10. (With the score
+# function, "within" would be more than a thousand times larger, and one draw would drown.)
 #
 # A check of (2.13) itself, on the table of losses: four thousand random batches of 8 images with 4 draws each.
 
@@ -767,6 +772,8 @@ assert abs(means["DReG"] - means["plain L_2"]) < 1e-6 < abs(means["weights not s
 # 2. At test time, should you reparameterise?
 # 3. With $\sigma \to 0$, which of the two estimators of $\frac{d}{d\mu}\mathbb{E}[f]$ survives?
 # 4. The code is a digit from 0 to 9 in place of a vector. Which way is left, and what could you do without any draws at all?
+# 5. *Who is right?* In 2018 somebody proposed to mend the bug of section 6 in an example of Keras (pull request 9972). The answer was that `z_log_var` is the output of
+#    a dense layer, so its scale does not matter.
 #
 # <details><summary>Answers</summary>
 #
@@ -774,16 +781,19 @@ assert abs(means["DReG"] - means["plain L_2"]) < 1e-6 < abs(means["weights not s
 #    longer averages it away: "within" in (2.13) is not divided by $B$, and the gradient becomes noisy in a way that larger batches do not cure.
 # 2. You need no gradient then, so it makes no difference how the draw is made. But a draw it must be, if the number is to be a bound (lesson 03).
 # 3. The pathwise one: $f'(z) \to f'(\mu)$. The score estimate $f(z)\,\varepsilon/\sigma$ has a variance that grows like $1/\sigma^2$. A trained encoder has small σ:
-#    one more reason for the factor of a thousand.
+#    one more reason for the factor of thousands.
 # 4. The score function. With only ten values you can also write the expectation as a sum of ten terms and differentiate that, exactly and without noise; lesson 08 sums
 #    over the label in this way.
+# 5. Both have a point. The network can learn any scale, as with exp and softplus, if *everything* reads its output in the same way. But if the draw takes
+#    `exp(z_log_var)` for σ and the KL takes it for σ², they talk about two different Gaussians, and their sum is no bound. The test: do the draws have the variance
+#    that the KL charges for?
 # </details>
 #
 # ## Recap
 #
 # - The problem is to differentiate an expectation with respect to its distribution. Score function: weigh the draws. Pathwise: move them. Both are unbiased.
-# - Their variances differ: 4 against $(d+2)(d+4)$ in the clean example, a factor of over a thousand in a trained VAE on MNIST. Smooth $f$ with a large value: take the
-#   path. Steps and discrete codes: the score.
+# - Their variances differ: 4 against $(d+2)(d+4)$ in the clean example, a factor of thousands in a trained VAE on MNIST. Smooth $f$ with a large value: take the path.
+#   Steps and discrete codes: the score.
 # - $z = \mu + \sigma \odot \varepsilon$ with $\sigma = e^{\frac12 \log \sigma^2}$. The ½ is a root. Test the draw's mean, deviation and both derivatives.
 # - Without the path the code goes empty, silently. With the wrong σ the number gets *better*, silently.
 # - For a given amount of computing, more images beat more draws per image.

@@ -84,6 +84,7 @@ WRONG = [
     ("reparameterize", heavy_tails),
     ("reparameterize", lambda mu, log_var: (mu, torch.exp(0.5 * log_var) * torch.randn_like(mu))),
     ("reparameterize", lambda mu, log_var: torch.randn_like(mu)),
+    ("reparameterize", lambda mu, log_var: mu + torch.exp(0.5 * log_var) * (torch.randn_like(mu) + 0.1)),
     ("reparameterize", lambda mu, log_var: mu + 1.1 * torch.exp(0.5 * log_var) * torch.randn_like(mu)),
     ("reparameterize", lambda mu, log_var: mu.detach() + torch.exp(0.5 * log_var) * torch.randn_like(mu)),
     ("reparameterize", lambda mu, log_var: (mu + torch.exp(0.5 * log_var) * torch.randn_like(mu)).mean(0)),

@@ -139,6 +139,19 @@ def test_two_sources_of_noise_by_enumeration():
         assert torch.stack(means).var(correction=0) == pytest.approx(float((between + within / S) / B))
 
 
+def test_the_best_number_of_draws_when_encoding_costs_something():
+    """With B (encode + S decode) fixed, the variance (2.13) is smallest at S = sqrt(within encode / (between decode)); without, at S = 1."""
+    between, within = 110.0, 448.0
+
+    def variance(S, encode, decode=1.0):
+        return (between + within / S) * (encode + S * decode)
+
+    assert min(range(1, 51), key=lambda S: variance(S, encode=0.0)) == 1
+    for encode in (0.5, 1.0, 4.0):
+        best = math.sqrt(within * encode / between)
+        assert all(variance(best, encode) <= variance(best * factor, encode) for factor in (0.9, 1.1))
+
+
 def test_the_sampled_bound_has_no_noise_at_the_posterior():
     """(2.14): with q = p(z|x), B(z) is -log p(x) for every z, while A(z) scatters; both have mean -ELBO."""
     eps, weight = gradients.hermite(40)
