@@ -14,9 +14,9 @@
 # # Which likelihood, and which weight did you choose without knowing?
 #
 # `F.binary_cross_entropy`, `F.mse_loss`, `F.l1_loss`: in many VAE tutorials the reconstruction loss is a switch with these three positions, `sum` or `mean` is a
-# matter of taste, and a factor
-# before kl is "tuned". Each of these settings is a statement about the world, namely which noise you expect in a pixel and how much of it, and each moves the balance between a sharp
-# reconstruction and a tidy code. In this lesson you learn to read the statement off the code, including the code whose author never knew that there was one.
+# matter of taste, and a factor before kl is "tuned". Each of these settings is a statement about the world, namely which noise you expect in a pixel and how much
+# of it, and each moves the balance between a sharp reconstruction and a tidy code. In this lesson you learn to read the statement off the code, including the
+# code whose author never knew that there was one.
 #
 # **You will be able to**
 # - say for a loss of which density it is minus the logarithm, or why it is of none;
@@ -25,7 +25,7 @@
 # - find the best $\sigma_x$ with pen and paper, and learn it;
 # - say why a negative loss is no bug, and why nats of two likelihoods cannot be compared.
 #
-# **You need** lesson 03 (rec, kl, sums and means). **Time:** 70 minutes of reading and trying, about a minute of computing.
+# **You need** lesson 03 (rec, kl, sums and means). **Time:** 70 minutes of reading and trying, under a minute of computing.
 
 # %%
 import math
@@ -51,19 +51,19 @@ D = 784
 #
 # $$ \text{loss}(x) = -\log p(x \mid z) \qquad\text{with}\qquad \int p(x \mid z) \, dx = 1 \tag{4.1} $$
 #
-# (a sum in place of the integral, where $x$ is 0 or 1). Turned round: given a loss, look at $e^{-\text{loss}}$. If its integral is 1, you have found your likelihood. If it is another
-# constant, you have found a likelihood *with a constant left out*. And if it depends on $z$, something is wrong. We will meet all three.
+# (a sum in place of the integral, where $x$ is 0 or 1). Turned round: given a loss, look at $e^{-\text{loss}}$. If its integral is 1, you have found your
+# likelihood. If it is another constant, you have found a likelihood *with a constant left out*. And if it depends on $z$, something is wrong. We will meet all
+# three.
 #
-# A decoder returns one number for each pixel; what the number means is your choice. Here are four choices for one pixel, for which the decoder says 0.3.
-# **Look at two things:** where is each curve zero, and which of them rise above 1?
+# A decoder returns one number for each pixel; what the number means is your choice. Here are four choices for one pixel, for which the decoder says 0.3. **Look
+# at two things:** where is each curve zero, and which of them rise above 1?
 
 # %%
 plotting.density_curves("densities of one pixel for which the decoder says 0.3: Gaussian and Laplace spread below 0, the continuous Bernoulli stays within 0 and 1, the Bernoulli has two spikes")
 
 # %% [markdown]
 # Gaussian and Laplace live on the whole line; a part of them lies outside the pixels' range. The continuous Bernoulli lives on $[0, 1]$, the Bernoulli on the two
-# points 0 and 1. And a *density*
-# may well be larger than 1: only its area is fixed. Keep that in mind for section 5.
+# points 0 and 1. And a *density* may well be larger than 1: only its area is fixed. Keep that in mind for section 6.
 #
 # The Gaussian first. With the decoder's mean $m$ and one standard deviation $\sigma_x$ for all pixels,
 #
@@ -101,7 +101,7 @@ def area(loss, low, high):  # (4.1), for one pixel: loss maps (n, 1) to (n,)
 
 
 mean, sigma = torch.tensor([0.3], dtype=torch.double), torch.tensor(0.2, dtype=torch.double)
-areas = [area(lambda x: losses.squared_error(mean, x), -9, 9), area(lambda x: gaussian_nll(mean, x, sigma), -9, 9)]
+areas = [area(lambda x: losses.squared_error(mean, x), -9, 9), area(lambda x: gaussian_nll(mean.expand_as(x), x, sigma), -9, 9)]
 assert abs(areas[1] - 1) < 1e-6
 print("area under exp(-squared error): {:.4f} · under exp(-gaussian_nll): {:.4f}".format(*areas))
 
@@ -126,8 +126,7 @@ sse_variance = check.sse_variance(sse_variance)
 # </details>
 #
 # So the loss "SSE + kl" of two of the tutorials behind this course (S0 and S4) claims that every pixel carries Gaussian noise with a standard deviation of
-# $\sqrt{1/2} \approx 0.71$. The whole
-# range of a pixel is 1. Nobody would choose that on purpose; section 3 shows what it does.
+# $\sqrt{1/2} \approx 0.71$. The whole range of a pixel is 1. Nobody would choose that on purpose; section 3 shows what it does.
 #
 # The Laplace density replaces the square by the absolute value, $p(x) \propto e^{-|x - m|/b}$ with a scale $b$, and you can find its constant yourself: the area
 # under $e^{-|r|/b}$, both sides.
@@ -156,7 +155,8 @@ laplace_nll = check.laplace_nll(laplace_nll)
 # $\int_0^\infty e^{-r/b}\,dr = b$. The curve has two sides.
 # </details>
 #
-# Now both constants in the size of an image. PyTorch's own distributions serve as judges.
+# The area is $2b$, so every pixel adds $\log 2b$. Now both constants in the size of an image, with PyTorch's own distributions as judges. The last assertions
+# hold your functions against the package's, which take over from here.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -166,23 +166,24 @@ laplace = -Laplace(m, 1.0).log_prob(x).sum(1)  # (4.3)
 sse_constant, l1_constant = D / 2 * math.log(math.pi), D * math.log(2)
 assert torch.allclose(normal, losses.squared_error(m, x) + sse_constant, rtol=0, atol=1e-9)
 assert torch.allclose(laplace, losses.absolute_error(m, x) + l1_constant, rtol=0, atol=1e-9)
+assert torch.allclose(gaussian_nll(m, x, sigma).double(), losses.gaussian_nll(m, x, sigma))
+assert torch.allclose(laplace_nll(m, x, sigma).double(), losses.laplace_nll(m, x, sigma))
 print(f"-log Normal(m, sqrt(1/2)) = SSE + {sse_constant:.3f} · -log Laplace(m, 1) = L1 + {l1_constant:.3f} nats")
 
 # %% [markdown]
 # > **"MSE is the Gaussian likelihood."** It is minus the logarithm of *one* Gaussian, the one with variance ½ (as a sum) or 392 (as a mean over 784 pixels), less a
-# > constant. The Gaussian likelihood has a free number, $\sigma_x$,
-# > and whoever writes MSE has set it. In the same way L1 is a Laplace with $b = 1$.
+# > constant. The Gaussian likelihood has a free number, $\sigma_x$, and whoever writes MSE has set it. In the same way L1 is a Laplace with $b = 1$.
 #
 # A dropped constant does no harm to training as long as nothing you learn or compare depends on it: its gradient is zero. It does harm as soon as you put two
-# losses side by side. Tutorial S1 has the switch `bce / mse / l1`;
-# whoever tries its three positions and picks the lowest loss has compared three numbers in three different units.
+# losses side by side. Tutorial S1 has the switch `bce / mse / l1`; whoever tries its three positions and picks the lowest loss has compared three numbers in
+# three different units.
 #
 # ## 2 · Grey pixels under a Bernoulli
 #
 # <!-- confusion 3 -->
 # Lesson 03 showed what cross-entropy on grey pixels *is*: the mean cost of random black-and-white images. What is it not? Put it to the test (4.1). For a pixel
-# with $\text{sigmoid(logit)} = p$, the loss is $-\log\big[p^x(1-p)^{1-x}\big]$.
-# Summed over $x \in \{0, 1\}$ that gives $p + (1 - p) = 1$: a fine probability for a *binary* pixel. Integrated over grey values, it gives
+# with $\text{sigmoid(logit)} = p$, the loss is $-\log\big[p^x(1-p)^{1-x}\big]$. Summed over $x \in \{0, 1\}$ that gives $p + (1 - p) = 1$: a fine probability for
+# a *binary* pixel. Integrated over grey values, it gives
 #
 # $$ \int_0^1 p^x (1-p)^{1-x}\, dx = \frac{2p - 1}{\text{logit}(p)} \;\le\; \tfrac12, \qquad \text{logit}(p) = \log\frac{p}{1-p}. \tag{4.4} $$
 
@@ -197,8 +198,8 @@ for p in (0.02, 0.3, 0.5, 0.9):
 
 # %% [markdown]
 # Two findings. The area is not 1. And it *depends on $p$*, on what the decoder says: this is no forgotten constant, because it has a gradient. As a density of
-# grey values, cross-entropy rewards the decoder for
-# outputs near ½ with area that they do not deserve. The remedy is to divide by the area, which makes a proper density on $[0, 1]$, the **continuous Bernoulli**:
+# grey values, cross-entropy rewards the decoder for outputs near ½ with area that they do not deserve. The remedy is to divide by the area, which makes a proper
+# density on $[0, 1]$, the **continuous Bernoulli**:
 #
 # $$ -\log p(x) = -\big[x\log p + (1-x)\log(1-p)\big] - \log C(p), \qquad C(p) = \frac{\text{logit}(p)}{2p-1} \ge 2. \tag{4.5} $$
 #
@@ -235,8 +236,8 @@ log_constant = check.log_constant(log_constant)
 nll = {
     "bernoulli": lambda p, x: losses.bernoulli_nll(torch.logit(p), x),
     "continuous_bernoulli": lambda p, x: losses.bernoulli_nll(torch.logit(p), x) - log_constant(p).sum(-1),
-    "gaussian": lambda m, x: gaussian_nll(m, x, sigma),
-    "laplace": lambda m, x: laplace_nll(m, x, sigma),
+    "gaussian": lambda m, x: gaussian_nll(m.expand_as(x), x, sigma),
+    "laplace": lambda m, x: laplace_nll(m.expand_as(x), x, sigma),
 }
 
 
@@ -274,9 +275,8 @@ print(f"mean of a continuous Bernoulli with p = 0.1: {float(formula):.3f}")
 # %% [markdown]
 # So with this likelihood a picture of `sigmoid(logits)` is a picture of the wrong thing. The package's `model.mean_image` takes care of it.
 #
-# How much is the constant worth? At least $\log 2$ for each pixel, so an image costs at least $784 \log 2 = 543$ nats *less* as a continuous Bernoulli than its
-# cross-entropy says. Try it on a shipped model of lesson 03's
-# kind, and mind what this does not prove: the model was trained on the other loss.
+# How much is the constant worth? At least $\log 2$ for each pixel, so an image costs at least $784 \log 2 \approx 543$ nats *less* as a continuous Bernoulli than
+# its cross-entropy says. Try it on a shipped model of lesson 03's kind, and mind what this does not prove: the model was trained on the other loss.
 
 # %%
 bernoulli_model = lesson.shipped("beta-1").model
@@ -294,8 +294,8 @@ print(f"cross-entropy {grey_bce:.1f} · continuous Bernoulli {proper:.1f} nats p
 # $$ \frac{\text{SSE}}{2\sigma_x^2} + \text{KL} \;=\; \frac{1}{2\sigma_x^2}\big[\,\text{SSE} + 2\sigma_x^2\,\text{KL}\,\big]. \tag{4.7} $$
 #
 # A fixed overall factor changes no minimum. So **$2\sigma_x^2$ is the weight of kl against the squared error**. Small noise: reconstruct exactly, at any price.
-# Large noise: errors are expected anyway, so save on the code. The claim is about
-# the direction of every training step, and you can test just that, on one batch, for $\sigma_x = 0.1$:
+# Large noise: errors are expected anyway, so save on the code. The claim is about the direction of every training step, and you can test just that, on one batch,
+# for $\sigma_x = 0.1$:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -316,9 +316,8 @@ print("sigma_x = 0.1 and a weight of 0.02 push the weights in the same direction
 
 # %% [markdown]
 # What does the choice do to a trained model? The course ships seven VAEs, 784-200-20-200-784, equal in everything but $\sigma_x$, each trained for 12 epochs on
-# MNIST. **Before you move the slider, predict:** from $\sigma_x = 1$
-# down to 0.05, what will happen to (a) the sharpness of the reconstructions, (b) kl, (c) the number of latent dimensions in use? Then switch to *one draw of
-# each*: a draw from $p(x \mid z)$ in place of its mean.
+# MNIST. **Before you move the slider, predict:** from $\sigma_x = 1$ down to 0.05, what will happen to (a) the sharpness of the reconstructions, (b) kl, (c) the
+# number of latent dimensions in use? Then switch to *one draw of each*: a draw from $p(x \mid z)$ in place of its mean.
 
 # %%
 family = {sigma_x: lesson.shipped(f"sigma-{sigma_x:g}") for sigma_x in SIGMAS}
@@ -352,13 +351,13 @@ assert rates == sorted(rates, reverse=True) and units == sorted(units, reverse=T
 
 # %% [markdown]
 # At $\sigma_x = 0.71$, the innocent "SSE + kl", about half of the twenty latent dimensions lie idle, and at $\sigma_x = 1$, which is "½ SSE + kl", even more.
-# Whoever trains "SSE + kl" and finds that MNIST needs few dimensions has measured a choice of $\sigma_x$, not MNIST. (For a *linear*
-# VAE you can say exactly which dimensions survive a given $\sigma_x$; lesson 05 does.)
+# Whoever trains "SSE + kl" and finds that MNIST needs few dimensions has measured a choice of $\sigma_x$, not MNIST. (For a *linear* VAE you can say exactly
+# which dimensions survive a given $\sigma_x$; lesson 05 does.)
 #
 # ## 4 · The best noise level
 #
 # If $\sigma_x$ is part of the model, the data can choose it. Fix the decoder and its squared error, and look at (4.2) as a function of $\sigma_x$ alone. The
-# first term wants it large, the second, the "constant", wants it small.
+# first term wants it large, the second, the "constant", wants it small. (The picture takes an SSE of 21, about that of the model with $\sigma_x = 0.71$.)
 
 # %%
 plotting.sigma_curve(21.0, "cost against sigma_x for a squared error of 21: without the constant it falls for ever, with it there is one lowest point near 0.16", marks={"σ² = 1/2": 0.5**0.5, "σ² = 1": 1.0, "best": (21 / D) ** 0.5})
@@ -401,12 +400,12 @@ best_sigma = check.best_sigma(best_sigma)
 with torch.no_grad():
     mean = family[0.71].model(validation.x).logits.double()
 x = validation.x.double()
-star = best_sigma(mean, x).requires_grad_()
-rec = gaussian_nll(mean, x, star).mean()
+star = evaluation.best_sigma_x(mean, x).requires_grad_()
+rec = losses.gaussian_nll(mean, x, star).mean()
 slope = torch.autograd.grad(rec, star)[0]
-assert abs(slope) < 1e-6 * D / star.item()  # (4.8)
+assert math.isclose(best_sigma(mean, x), star.item(), rel_tol=1e-5) and abs(slope) < 1e-6 * D / star.item()  # (4.8)
 assert torch.isclose(rec, D / 2 * torch.log(2 * math.pi * math.e * star**2))  # (4.9)
-assumed = gaussian_nll(mean, x, torch.tensor(0.71, dtype=torch.double)).mean()
+assumed = losses.gaussian_nll(mean, x, torch.tensor(0.71, dtype=torch.double)).mean()
 print(f"the same reconstructions: rec {assumed:.1f} with the assumed 0.71, {rec.item():.1f} with the best {star.item():.3f} nats per validation image")
 
 # %% [markdown]
@@ -425,9 +424,8 @@ print(f"the bound is best at sigma_x = {lowest:g}, the one nearest to its own ty
 # ## 5 · Learning the noise
 #
 # It is natural to make $\log\sigma_x$ one more parameter and let Adam find it. Another of our tutorials, S2, derives the Gaussian loss, lets $\sigma$ be a
-# hyperparameter, and says that the constant $\frac{D}{2}\log(2\pi\sigma^2)$ has no influence and can be
-# dropped. (Then its code uses cross-entropy, and $\sigma$ appears nowhere: text and code speak of two different models.) Is it right about the constant? Here is
-# a small training loop that takes any rec.
+# hyperparameter, and says that the constant $\frac{D}{2}\log(2\pi\sigma^2)$ has no influence and can be dropped. (Then its code uses cross-entropy, and $\sigma$
+# appears nowhere: text and code speak of two different models.) Is it right about the constant? Here is a small training loop that takes any rec.
 
 # %%
 def train_with(rec_of, *, seed=0):
@@ -510,9 +508,9 @@ learned, learned_path = train_with(learned_sigma_nll)
 def score(model, sigma_x=None):
     """(-ELBO, SSE, kl, sigma_x) on the validation images; without sigma_x, the best one."""
     out, x = model(validation.x, generator=torch.Generator().manual_seed(0)), validation.x
-    sigma_x = best_sigma(out.logits, x) if sigma_x is None else torch.as_tensor(sigma_x)
-    kl = losses.gaussian_kl(out.mu, out.log_var).mean()
-    return [float(v) for v in (gaussian_nll(out.logits, x, sigma_x).mean() + kl, losses.squared_error(out.logits, x).mean(), kl, sigma_x)]
+    sigma_x = evaluation.best_sigma_x(out.logits, x) if sigma_x is None else sigma_x
+    rec, kl = losses.gaussian_nll(out.logits, x, sigma_x).mean(), losses.gaussian_kl(out.mu, out.log_var).mean()
+    return [float(v) for v in (rec + kl, losses.squared_error(out.logits, x).mean(), kl, sigma_x)]
 
 
 table = {"fixed": score(fixed, 0.5**0.5), "plugged in": score(fixed), "learned": score(learned, learned_path[-1])}
@@ -531,14 +529,14 @@ plotting.sigma_paths({"constant dropped": runaway_path, "with its constant": lea
 # Plugging in the best $\sigma_x$ afterwards changes the *number*, a lot; learning it changes the *model*: sharper, more of the code in use. Most of the price of
 # "SSE + kl" is the first kind, the rest is the second.
 #
-# There is a third way: compute $\sigma_* = \sqrt{\text{SSE}/D}$ from each batch, and use it at once. One public implementation wraps it in `torch.tensor(...)`,
-# which cuts the gradient, and PyTorch warns. Is that a bug? **Predict**, then compare the gradients with and without the cut.
+# There is a third way: compute $\sigma_* = \sqrt{\text{SSE}/D}$ from each batch, and use it at once. One public implementation (pyprobml's sigma-VAE) wraps it in
+# `torch.tensor(...)`, which cuts the gradient, and PyTorch warns. Is that a bug? **Predict**, then compare the gradients with and without the cut.
 
 # %%
 # NBVAL_CHECK_OUTPUT
 def star_nll(mean, x, cut):
-    star = best_sigma(mean, x)
-    return gaussian_nll(mean, x, star.detach() if cut else star).mean()
+    star = evaluation.best_sigma_x(mean, x)
+    return losses.gaussian_nll(mean, x, star.detach() if cut else star).mean()
 
 
 mean = (0.9 * x[:64]).requires_grad_()
@@ -547,27 +545,27 @@ assert torch.allclose(with_cut, without, atol=1e-10)  # (4.8)
 print("cut or not, the gradient is the same:", True)
 
 # %% [markdown]
-# No bug: at $\sigma_*$ the slope (4.8) is zero, so nothing flows through that path anyway. (The same file does hold a bug, in its weight of kl; you will find it in section 7.)
+# No bug: at $\sigma_*$ the slope (4.8) is zero, so nothing flows through that path anyway. (The same file does hold a bug, in its weight of kl; you will find it
+# in section 7.)
 #
 # ## 6 · Negative losses, and densities without bound
 #
 # <!-- confusion 5 -->
 # > **Is a negative loss a bug?** Not with a density. A density may exceed 1, and then minus its logarithm is negative. A Gaussian with $\sigma_x = 0.1$ has height
-# > 3.99 at its mean, so a perfect image would cost $\frac{D}{2}\log(2\pi \cdot 0.01) = -1084.8$ nats. That is the floor of
-# > *that* model, as the entropy was the floor in lesson 00. With *binary* pixels a negative loss **is** a bug, since probabilities never exceed 1, and so it is
-# > with cross-entropy on grey pixels, whose floor is positive. (A negative *kl* is one with any likelihood, when it is computed by the formula.)
+# > 3.99 at its mean, so a perfect image would cost $\frac{D}{2}\log(2\pi \cdot 0.01) = -1084.8$ nats. That is the floor of *that* model, as the entropy was the
+# > floor in lesson 00. With *binary* pixels a negative loss **is** a bug, since probabilities never exceed 1, and so it is with cross-entropy on grey pixels, whose
+# > floor is positive. (A negative *kl* is one with any likelihood, when it is computed by the formula.)
 
 # %%
 # NBVAL_CHECK_OUTPUT
 height, floor = math.exp(Normal(0.0, 0.1).log_prob(torch.tensor(0.0))), D / 2 * math.log(2 * math.pi * 0.1**2)
-assert math.isclose(float(gaussian_nll(ten[:1], ten[:1], torch.tensor(0.1))), floor, rel_tol=1e-5)
+assert math.isclose(float(losses.gaussian_nll(ten[:1], ten[:1], 0.1)), floor, rel_tol=1e-5)
 assert stored[0.1]["test"] < 0 and stored[0.1]["test_rec"] > floor
 print(f"height {height:.2f} · floor {floor:.1f} · the shipped model with sigma_x = 0.1: {stored[0.1]['test']:.1f} nats per test image")
 
 # %% [markdown]
 # If one $\sigma_x$ is good, are 784 of them better, one for each pixel? Try it on the simplest model there is, "one image for all": the mean training image, with
-# the training variance of each pixel, kept above a floor so that nobody divides by zero. Lower the floor step by
-# step. **Predict** what the training cost does.
+# the training variance of each pixel, kept above a floor so that nobody divides by zero. Lower the floor step by step. **Predict** what the training cost does.
 
 # %%
 mean_image, variance = train.x.mean(0), train.x.var(0, unbiased=False)
@@ -594,12 +592,12 @@ print("each further factor of ten buys log 10 nats for each constant pixel, for 
 
 # %% [markdown]
 # The training cost has no lower end. Some pixels, in the corners, are black in *every* training image. A Gaussian centred at 0 predicts them perfectly, and the
-# narrower it is, the higher its density, without limit. Meanwhile one test image with a speck of ink in such a place costs more
-# than all the others together.
+# narrower it is, the higher its density, without limit. Meanwhile, on MNIST, a single test image with a speck of ink in such a place costs more than all the
+# others together.
 #
 # Why does this happen to densities and never to probabilities? Because pixels are *not* continuous. They are bytes, 0 to 255, and a density can pile up on a
-# point that a byte hits exactly. A shared $\sigma_x$ hides the problem, since all pixels pay for a small one. The
-# continuous Bernoulli, by the way, has the same disease in a mild form: at $x = 0$ and logit $-a$ its density is about $a$, so on black pixels it grows for ever, too.
+# point that a byte hits exactly. A shared $\sigma_x$ hides the problem, since all pixels pay for a small one. The continuous Bernoulli, by the way, has the same
+# disease in a mild form: at $x = 0$ and logit $-a$ its density is about $a$, so on black pixels it grows for ever, too.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -617,8 +615,12 @@ for a in (10.0, 100.0, 1000.0):
 # above the true price, zero. And "one image for all", with a $\sigma_x$ for every pixel?
 
 # %%
+u = (torch.arange(10_000, dtype=torch.double) + 0.5) / 10_000
+narrow = Normal(torch.tensor(0.5, dtype=torch.double), (1 / 12) ** 0.5)  # for a pixel with k = 0
+mass = narrow.cdf(torch.tensor(1.0).double()) - narrow.cdf(torch.tensor(0.0).double())
+assert -narrow.log_prob(u).mean() >= -mass.log() >= 0  # (4.10)
 in_bytes = 255.0**2 * variance.double() + 1 / 12  # variance of k + u
-per_pixel = 0.5 * torch.log(2 * math.pi * math.e * in_bytes)  # (4.9) with D = 1, in nats of a byte: (4.10), left
+per_pixel = 0.5 * torch.log(2 * math.pi * math.e * in_bytes)  # (4.9) with D = 1, in nats of a byte
 assert per_pixel.min() >= 0.5 * math.log(2 * math.pi * math.e / 12) - 1e-9 and per_pixel.min() > 0
 print(f"cheapest pixel: {float(per_pixel.min()):.3f} nats, so none is below zero")
 print(f"one image for all, dequantised, one sigma_x per pixel: {float(per_pixel.sum()):.0f} nats per image, or {float(per_pixel.sum()) / (D * math.log(2)):.2f} bits per pixel; a byte has 8")
@@ -641,8 +643,8 @@ for name, m in means.items():
 
 # %% [markdown]
 # > **"I clamp the output, so it is a distribution on [0, 1]."** Clamping moves the *mean*. The Gaussian around it still spreads over the whole line: around a black
-# > pixel, half of it lies below 0. And a clamp inside the training loss has gradient zero exactly where it acts. If you want a distribution on
-# > $[0,1]$, take one (section 2); if you want means there, end with a sigmoid, as tutorial S0 does. Its gradient is small for pixels near black or white, but never zero.
+# > pixel, half of it lies below 0. And a clamp inside the training loss has gradient zero exactly where it acts. If you want a distribution on $[0,1]$, take one
+# > (section 2); if you want means there, end with a sigmoid, as tutorial S0 does. Its gradient is small for pixels near black or white, but never zero.
 #
 # **And without the sigmoid under a *Bernoulli*?** Then the raw output would have to be a probability. It is not, and here PyTorch refuses, which is the good
 # case. (`F.binary_cross_entropy_with_logits` takes it for a logit, which is what you want: the sigmoid is inside.)
@@ -661,7 +663,8 @@ except RuntimeError as error:
     print("a raw output as a probability: PyTorch refuses, with a", type(error).__name__)
 
 # %% [markdown]
-# Last, the picture that papers do not show: draws from $p(x \mid z)$, which is what the model *says* an image looks like. **Which of the two models would you call honest?**
+# Last, the picture that papers do not show: draws from $p(x \mid z)$, which is what the model *says* an image looks like. **Which of the two models would you
+# call honest?**
 
 # %%
 rows = {"image": ten}
@@ -704,8 +707,8 @@ effective_beta = check.effective_beta(effective_beta)
 # </details>
 #
 # **Who is right?** Until 2018, the VAE in PyTorch's official examples averaged the cross-entropy over the pixels, and divided its kl, a sum over 20 dimensions,
-# by batch size times 784. A user opened an issue: the code has 20 entries, so kl should be divided by 20, not by 784. It sounds right. Which $\beta$ would
-# the proposal have had?
+# by batch size times 784. A user opened an issue: the code has 20 entries, so kl should be divided by 20, not by 784. It sounds right. Which $\beta$ would the
+# proposal have had?
 
 # %%
 ### BEGIN SOLUTION
@@ -726,7 +729,8 @@ beta_of_the_proposal = check.beta_of_the_proposal(beta_of_the_proposal)
 # number of terms treats rec and kl as two unrelated quantities that should be "on the same scale". They are two parts of one logarithm, and must be divided by
 # the same number or not at all.
 #
-# Here are lines from public code with what they assume. The last column is $\sigma_x^2 = \beta/2$, by (4.7), where rec is a squared error. Look for the two that both call their loss `mse`.
+# Here are lines from public code with what they assume. The last column is $\sigma_x^2 = \beta/2$, by (4.7), where rec is a squared error. Look for the two that
+# both call their loss `mse`.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -747,10 +751,10 @@ for line, (numbers, squared) in published.items():
 
 # %% [markdown]
 # One `mse` is a noise variance of ½, another of 1, a third of 392: with the mean over pixels and kl as a sum, the model expects noise of standard deviation 20 on
-# pixels between 0 and 1. The seventh line looks like a carefully tuned small weight, and is a $\sigma_x^2$ of 1.54. (That
-# project also logs its kl with a minus sign, under the name KLD.)
+# pixels between 0 and 1. The seventh line looks like a carefully tuned small weight, and is a $\sigma_x^2$ of 1.54. (That project also logs its kl with a minus
+# sign, under the name KLD.)
 #
-# The proof is in the gradient again. Lesson 03 trained the third line and watched the code die; here is the reason, for the first two:
+# The proof is in the gradient again. Lesson 03 trained the third line and watched the code die; here are the directions of the first two:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -769,9 +773,10 @@ print("both by 784: the direction of the bound · by 784 and 20: the direction o
 # ## 8 · Choosing β on purpose
 #
 # <!-- confusion 2 -->
-# > **What is β?** A weight before kl that you set. With $\beta = 1$, and only then, the loss is $-\text{ELBO}$, a bound on $-\log p(x)$. Call rec the *distortion*
-# > and kl the *rate*, the nats that the code carries. $\beta$ is the price of a nat: at $\beta = 4$ the model buys a nat of code only if it saves four nats of rec.
-# > With a Gaussian decoder of fixed $\sigma_x$ it is no new freedom: only the product $\beta\sigma_x^2$ matters for where training goes (the last two lines of the cell above tested it).
+# > **What is β?** A weight before kl that you set. With $\beta = 1$, and only then, the loss is $-\text{ELBO}$. (With a larger $\beta$ it still lies above
+# > $-\log p(x)$, only farther away; with a smaller one it bounds nothing.) Call rec the *distortion* and kl the *rate*, the nats that the code carries. $\beta$ is
+# > the price of a nat: at $\beta = 4$ the model buys a nat of code only if it saves four nats of rec. With a Gaussian decoder of fixed $\sigma_x$ it is no new
+# > freedom: only the product $\beta\sigma_x^2$ matters for where training goes (the last two lines of the cell above tested it).
 #
 # The course ships another family: one network, Bernoulli on grey pixels, trained at six prices. **Predict** before you move the slider: at which end are the
 # reconstructions better, and at which end the *samples*?
@@ -789,8 +794,8 @@ plotting.image_rows(rows, "ten samples from the prior of each model: with beta 0
 
 # %% [markdown]
 # Small $\beta$ reconstructs well and samples badly, as the autoencoder of lesson 03 did; large $\beta$ is smooth and forgetful. Now the trade as a curve. Each
-# dot is a model; the short line through it has slope $-\beta$; the dashed line joins all points with the same rec + kl as the model with $\beta = 1$.
-# **Look:** how do the short lines lie against the curve, and on which side of the dashed line are the other models?
+# dot is a model; the short line through it has slope $-\beta$; the dashed line joins all points with the same rec + kl as the model with $\beta = 1$. **Look:**
+# how do the short lines lie against the curve, and on which side of the dashed line are the other models?
 
 # %%
 trade = {b: (c.metrics["test_kl"], c.metrics["test_rec"]) for b, c in betas.items()}
@@ -817,8 +822,8 @@ print("rec + kl:", " · ".join(f"beta {b:g}: {total}" for b, total in totals.ite
 
 # %% [markdown]
 # They do, all of them, and the bound itself is best at $\beta = 1$, the only model that was trained for it. Compare models by rec + kl, then, and never by their
-# training losses rec + $\beta$ kl, which are in six different currencies. Does the same law hold for the seven values of $\sigma_x$, with the price
-# $2\sigma_x^2$ of (4.7)?
+# training losses rec + $\beta$ kl, which are in six different currencies. Does the same law hold for the seven values of $\sigma_x$, with the price $2\sigma_x^2$
+# of (4.7)?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -834,27 +839,29 @@ for s1, s2 in pairwise(SIGMAS):
 #
 # ## 9 · Comparing nats
 #
-# How good is −499 nats? Change the unit of a pixel and find out. If $x$ is measured in bytes, $x' = 255x$, then the same model, with mean and $\sigma_x$ in bytes, has
+# How good is −499 nats? Change the unit of a pixel and find out. If $x$ is measured in bytes, $x' = 255x$, then the same model, with mean and $\sigma_x$ in
+# bytes, has
 #
 # $$ -\log p(x') = -\log p(x) + D\log 255. \tag{4.13} $$
 
 # %%
 # NBVAL_CHECK_OUTPUT
 x, m, s = test[:100].x.double(), train.x.double().mean(0).expand(100, D), torch.tensor(0.2, dtype=torch.double)
-shift = gaussian_nll(255 * m, 255 * x, 255 * s) - gaussian_nll(m, x, s)
+shift = losses.gaussian_nll(255 * m, 255 * x, 255 * s) - losses.gaussian_nll(m, x, s)
 assert torch.allclose(shift, torch.full_like(shift, D * math.log(255)))  # (4.13)
 print(f"the same model of the same images, in bytes: {D * math.log(255):.1f} nats more")
 
 # %% [markdown]
-# Nats of *density* have no zero point. Only differences mean something, between models of the same quantity in the same unit. So before you compare two numbers, ask what kind they are:
+# Nats of *density* have no zero point. Only differences mean something, between models of the same quantity in the same unit. So before you compare two numbers,
+# ask what kind they are:
 #
-# | loss | $e^{-\text{loss}}$ is | of what | may be negative | compare with |
+# | loss | minus the log of | of what | may be negative | compare with |
 # |---|---|---|---|---|
 # | Bernoulli, binary pixels | a probability | black-and-white images | no | other models of the same binary images |
-# | Bernoulli, grey pixels | a mean cost of such | their random versions | no | the same, with the floor of lesson 00 |
+# | Bernoulli, grey pixels | (a mean of such logs) | random versions of the image | no | the same, next to the floor of lesson 00 |
 # | continuous Bernoulli | a density | grey values in $[0,1]$ | yes | densities of the same grey values |
 # | Gaussian, Laplace | a density | real numbers | yes | densities in the same unit, $\sigma_x$ learned or best |
-# | any, dequantised, in bytes | a bound on a probability | bytes | no | every model of the same bytes |
+# | any density, dequantised, in bytes | (a bound on that of a probability) | bytes | no | every model of the same bytes |
 # | SSE, L1, MSE | nothing yet | | no | first add the constant |
 #
 # As a last exercise in comparing, take one model, "one image for all", whose best scale can be had without training under each likelihood. Four losses, one
@@ -866,8 +873,8 @@ median = train[:5000].x.median(0).values
 scale = (validation.x - median).abs().mean()
 print(f"Bernoulli, grey       {losses.bernoulli_nll(torch.logit(m, eps=1e-4), validation.x).mean():8.1f}")
 print(f"Gaussian, SSE alone   {error.square().sum(1).mean():8.1f}")
-print(f"Gaussian, best σ      {gaussian_nll(m, validation.x, best_sigma(m, validation.x)).mean():8.1f}")
-print(f"Laplace, best b       {laplace_nll(median, validation.x, scale).mean():8.1f}")
+print(f"Gaussian, best σ      {losses.gaussian_nll(m, validation.x, evaluation.best_sigma_x(m, validation.x)).mean():8.1f}")
+print(f"Laplace, best b       {losses.laplace_nll(median, validation.x, scale).mean():8.1f}")
 
 # %% [markdown]
 # None: they are not results of one race. The two densities, Gaussian and Laplace, may be compared with each other, and the Laplace wins because most pixels are
@@ -884,11 +891,13 @@ print(f"Laplace, best b       {laplace_nll(median, validation.x, scale).mean():8
 #
 # <details><summary>Answers</summary>
 #
-# 1. The $\sigma_x$ that came with it: plain SSE assumes $\sigma_x = 0.71$, a high price for the code. Learn $\sigma_x$, or set it to $\sqrt{\text{SSE}/D}$, and compare again.
+# 1. The $\sigma_x$ that came with it: plain SSE assumes $\sigma_x = 0.71$, a high price for the code. Learn $\sigma_x$, or set it to $\sqrt{\text{SSE}/D}$, and
+#    compare again.
 # 2. The unit of the pixels, by (4.13), and whether there are constant pixels (section 6). Going from $[0, 255]$ to $[0, 1]$ alone is worth −4344 nats.
 # 3. Only $\beta\sigma_x^2$ matters: it is a VAE with $\beta = 1$ and $\sigma_x = \sqrt{0.05} \approx 0.22$. The noise was misjudged, and the weight repaired it. As
 #    a bonus the loss is a bound again.
-# 4. An autoencoder has one term, and a constant factor on a single term moves no minimum. (Adam hides even the factor.) In a VAE the factor stands between two terms.
+# 4. An autoencoder has one term, and a constant factor on a single term moves no minimum. (Adam hides even the factor.) In a VAE the factor stands between two
+#    terms.
 # </details>
 #
 # ## Recap
@@ -901,7 +910,8 @@ print(f"Laplace, best b       {laplace_nll(median, validation.x, scale).mean():8
 # - $\beta = w\,a/b$: both terms are divided by the same number, or you have chosen a weight. Compare models by rec + kl at $\beta = 1$.
 # - Nats of different likelihoods, units or pixel conventions are different currencies.
 #
-# **Before:** [03 · What does the loss number mean?](03_mlp_vae.ipynb) · **Next:** [05 · What is log p(x) really, and how much of the code is used?](05_how_good_is_it.ipynb)
+# **Before:** [03 · What does the loss number mean?](03_mlp_vae.ipynb) · **Next:**
+# [05 · What is log p(x) really, and how much of the code is used?](05_how_good_is_it.ipynb)
 #
 # **Further reading**
 # - G. Loaiza-Ganem, J. P. Cunningham, *The continuous Bernoulli: fixing a pervasive error in variational autoencoders*, NeurIPS 2019.
@@ -913,5 +923,5 @@ print(f"Laplace, best b       {laplace_nll(median, validation.x, scale).mean():8
 
 # %% [markdown] tags=["solution"]
 # **For instructors.** The run-away noise of section 5 is the moment to remember: let the group celebrate the loss of nearly zero before anybody prints
-# $\sigma_x$. "Who is right?" in section 7 works well as a vote before and after. If time is short, leave out the dequantisation
-# and section 9, and keep question 3.
+# $\sigma_x$. "Who is right?" in section 7 works well as a vote before and after. If time is short, leave out the dequantisation and section 9, and keep question
+# 3.
