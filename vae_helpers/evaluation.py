@@ -163,7 +163,7 @@ def kl_per_dimension(posterior: Gaussian) -> Tensor:
 
 
 def active_units(mu: Tensor, threshold: float = 0.01) -> Tensor:
-    """Which latent dimensions are used: Var_x mu_j(x) > threshold, (N, d) -> (d,) booleans. Source: Burda et al. (2016), section 5.1."""
+    """Which latent dimensions are used: Var_x mu_j(x) > threshold, (N, d) -> (d,) booleans. Source: Burda et al. (2016)."""
     return mu.var(0) > threshold
 
 

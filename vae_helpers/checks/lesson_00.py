@@ -12,12 +12,18 @@ def _judge_test_images(answer) -> tuple[bool, str]:
     if not isinstance(answer, data.ImageSet):
         return False, "this is no ImageSet. Load it with data.load(...)."
     train = data.load(split="train")
+    if len(answer) == 0:
+        return False, "this set is empty."
+    if answer.name != train.name:
+        return False, f"these images are from {answer.name}, the training images from {train.name}."
     if len(answer) == len(train) and torch.equal(answer.images, train.images):
         return False, "these are the training images: the two sets are the same."
     seen = {image.numpy().tobytes() for image in train.images}
     overlap = sum(image.numpy().tobytes() in seen for image in answer.images)
     if overlap:
         return False, f"{overlap:,} of these images are training images too."
+    if len(answer) != len(data.load(split="test")):
+        return False, f"the test file holds more than these {len(answer):,} images."
     return True, "none of these images stands in the training file."
 
 
@@ -105,7 +111,7 @@ EXERCISES = [
         lambda nats, dimensions=784: nats / (dimensions * math.log(2)),
         cases=[
             ("100 nats on 784 pixels", (torch.tensor(100.0),)),
-            ("784 log 2 nats are 1 bit", (torch.tensor(784 * math.log(2)),)),
+            ("784 log 2 nats are 1 bit per pixel", (torch.tensor(784 * math.log(2)),)),
             ("ten pixels", (torch.tensor(3.0), 10)),
         ],
         bugs=[

@@ -212,6 +212,7 @@ EXERCISES = [
             Bug("no change", 1, "Something did change: only one of the two terms was divided."),
             Bug("by the dimensions", 784 / 20, "kl is still a sum over the 20 dimensions here; only rec was averaged."),
             Bug("28", 28, "An image has 28 times 28 pixels."),
+            Bug("batch too", 784 * 128, "kl is averaged over the images too; only the mean over pixels is left."),
             Bug(
                 "batch size",
                 128,
