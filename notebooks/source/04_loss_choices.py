@@ -523,7 +523,7 @@ for name, (bound, error, kl, s) in table.items():
 assert b_learned < b_plug < b_fixed and e_learned < e_fixed and kl_learned > kl_fixed
 print("learned < plugged in < fixed; learning the noise spends more nats on the code and has a smaller error:", True)
 plotting.sigma_paths({"constant dropped": runaway_path, "with its constant": learned_path}, best=table["learned"][1] ** 0.5 / D**0.5,
-    alt="sigma_x during training: with the constant dropped it grows without end, with it, it settles at the root of the mean squared error")
+    alt="sigma_x during training: with the constant dropped it keeps growing, with it, it settles at the root of the mean squared error")
 
 # %% [markdown]
 # Plugging in the best $\sigma_x$ afterwards changes the *number*, a lot; learning it changes the *model*: sharper, more of the code in use. Most of the price of

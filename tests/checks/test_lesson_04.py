@@ -85,6 +85,7 @@ WRONG = [
     ("learned_sigma_nll", lambda m, x, ls: losses.gaussian_nll(m, x, ls.exp()).detach().requires_grad_()),
     ("learned_sigma_nll", lambda m, x, ls: losses.gaussian_nll(m, x, ls.exp()).tolist()),
     ("learned_sigma_nll", lambda m, x, ls: losses.laplace_nll(m, x, ls.exp())),
+    ("learned_sigma_nll", lambda m, x, ls: 0.5 * ((x - m).square() * torch.exp(-2 * ls) + 2 * ls).sum(1)),
     ("effective_beta", lambda a, b, w: a / (b * w)),
     ("effective_beta", lambda a, b, w: 1.0),
     ("beta_of_the_proposal", 20.0),
