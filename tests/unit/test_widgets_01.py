@@ -67,6 +67,15 @@ def test_the_curves_posterior_has_one_or_two_bumps_and_mass_one():
         assert picture.place.get_xdata() == [z, z]
 
 
+def test_the_caption_says_how_unsure_you_are():
+    controls, _, caption, _ = parts(widgets.curve_explorer())
+    controls["z"].value = 0.6
+    assert "standard deviation 0.1" in caption.value
+    controls["z"].value = 1.05
+    assert "mean -0.0" in caption.value or "mean 0.0" in caption.value, "half-way between the two bumps"
+    assert "standard deviation 1.0" in caption.value
+
+
 def test_the_bars_add_up_to_the_evidence_for_every_q():
     figure, axes = plt.subplots(1, 2)
     curve = exact.Curve()
