@@ -31,6 +31,8 @@
 # Words you will meet: a *nat* is a unit of information, like a bit, but with the natural logarithm (1 nat is $1/\log 2 \approx 1.44$ bits).
 
 # %%
+import math
+
 import torch
 
 from vae_helpers import checks as check
@@ -41,6 +43,7 @@ lesson.start()
 # %% [markdown]
 # That line tells you how this notebook is running. The *full* profile uses all of MNIST and computes every number in the text anew; the
 # *quick* profile (set the environment variable `VAE_PROFILE=quick`) takes a few thousand images, for a fast look and for automatic tests.
+# (The comment `# NBVAL_CHECK_OUTPUT` on top of some cells is for those tests; you can ignore it.)
 #
 # ## 1 · The images
 #
@@ -54,6 +57,9 @@ train, validation, test = lesson.images()
 print("one image:", train.images[0].shape, train.images.dtype, "· its label:", int(train.labels[0]))
 
 # %% [markdown]
+# `train.images` are the stored bytes, `(N, 28, 28)`. `train.x` are the same pixels divided by 255, as rows `(N, 784)`, and `train.y` the
+# digits. `train[:5]` and `train.of_digit(3)` are smaller sets of the same kind.
+#
 # Three sets, three jobs. You *train* on the first. You compare models and choose settings on the second, the **validation** images, which
 # were taken out of the training file. The **test** images decide nothing: no setting may ever be chosen by looking at them, so that they can
 # tell you at the end how good the chosen model is. Look at ten training images of each digit first.
@@ -75,6 +81,7 @@ plotting.reshape_figure(train.x[0])
 # Are training and test images really different images? Some public tutorials load the training file twice and never notice. A checksum
 # per image settles it: if no image stands in both, the two sets are disjoint.
 
+
 # %%
 # NBVAL_CHECK_OUTPUT
 def fingerprints(images):
@@ -88,6 +95,10 @@ print("images that stand in both the training and the test file:", len(shared))
 
 # %% [markdown]
 # ### Find the bug: a test set that is none
+#
+# Your first exercise. In all of them you edit a cell, run it, and run the check below it. A check says ✓ (right), ✗ (wrong, with a hint) or
+# ○ (nothing written yet). After ✗ and ○ the lesson goes on with an answer of its own, so you are never stuck; to try again, edit, and run
+# both cells once more. Further hints are folded below the check.
 #
 # The next cell is how one of the tutorials behind this course sets up its test images. It runs, the shapes look right, every later number
 # looks fine, and it is wrong. Mend it, then run the check.
@@ -133,8 +144,16 @@ widgets.binarization_explorer(test)
 # %%
 eight = test.x[:8]
 torch.manual_seed(1)
-rows = {"grey": eight, "dynamic": data.binarize(eight, "dynamic"), "again": data.binarize(eight, "dynamic"), "static": data.binarize(eight, "static")}
-plotting.image_rows(rows, "eight test images as grey values, as two random binary draws that differ mostly at the edges, and cut at one half")
+rows = {
+    "grey": eight,
+    "dynamic": data.binarize(eight, "dynamic"),
+    "again": data.binarize(eight, "dynamic"),
+    "static": data.binarize(eight, "static"),
+}
+plotting.image_rows(
+    rows,
+    "eight test images as grey values, as two random binary draws that differ mostly at the edges, and cut at one half",
+)
 
 # %% [markdown]
 # How much of an image is edge? Count the pixels that are exactly 0 or exactly 1: for them all three conventions say the same.
@@ -176,7 +195,9 @@ data.check_images(255 * test.x[:2])
 # $$ \text{BCE}(x, p) = -\sum_{j=1}^{D} \Big[ x_j \log p_j + (1-x_j) \log(1-p_j) \Big] = \mathbb{E}_{b \sim \text{Bernoulli}(x)}\big[-\log p(b)\big]. \tag{0.2} $$
 #
 # You can see it happen. The cell takes a fixed guess $p$ (the mean training image), and compares the formula on the grey image with the
-# average cost over two thousand random draws of it.
+# average cost over two thousand random draws of it. An average over random draws is itself a little random: its *standard error*, the
+# spread of the draws divided by the square root of their number, says by how much. A gap of more than four of them is almost never chance.
+
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -224,7 +245,7 @@ best_p = check.best_p(best_p)
 plotting.bce_curves()
 
 # %% [markdown]
-# The dots lie on the arch $h(x)$, and they touch zero only at $x=0$ and $x=1$. The best guess for a grey pixel is its own value, and it
+# The dots lie on the arch $h(x)$, which touches zero only at $x=0$ and $x=1$. The best guess for a grey pixel is its own value, and it
 # still costs
 #
 # $$ h(x) = -x \log x - (1-x) \log (1-x), \tag{0.3} $$
@@ -236,6 +257,7 @@ plotting.bce_curves()
 #
 # Write a function that maps images `(N, 784)` to their floors `(N,)`, in nats. *About 5 minutes.* One trap: $0 \log 0$ is 0 in (0.3), and
 # `nan` on a computer.
+
 
 # %%
 def pixel_entropy(x):
@@ -299,10 +321,16 @@ class_means = torch.stack([train.of_digit(k).x.mean(0) for k in range(10)]).clam
 
 one_for_all = bce(test.x, mean_image).mean()
 one_per_digit = bce(test.x, class_means[test.y]).mean()
-print(f"one image for all: {one_for_all:.1f} · one per digit: {one_per_digit:.1f} · floor: {floor:.1f} nats per test image")
+print(
+    f"one image for all: {one_for_all:.1f} · one per digit: {one_per_digit:.1f} · floor: {floor:.1f} nats per test image"
+)
 
 # %%
-plotting.image_sheet(torch.cat([mean_image[None], class_means]), "the mean image of all training digits, then the mean of each digit from 0 to 9", columns=11)
+plotting.image_sheet(
+    torch.cat([mean_image[None], class_means]),
+    "the mean image of all training digits, then the mean of each digit from 0 to 9",
+    columns=11,
+)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -335,17 +363,24 @@ print(f"sum of squared errors of the mean image: {sse:.2f} per test image")
 #
 # *Two minutes.* The function takes nats per image and the number of pixels.
 
+
 # %%
 def bits_per_dim(nats, dimensions=784):
     """Nats per image -> bits per dimension."""
     ### BEGIN SOLUTION
-    return nats / (dimensions * torch.log(torch.tensor(2.0)))  # (0.6)
+    return nats / (dimensions * math.log(2))  # (0.6)
     ### END SOLUTION
 
 
 # %%
 # NBVAL_CHECK_OUTPUT
 bits_per_dim = check.bits_per_dim(bits_per_dim)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# `math.log(2)` is the natural logarithm of 2 (`torch.log` takes only tensors).
+# </details>
 
 # %%
 print(f"floor: {bits_per_dim(floor):.3f} bits per pixel · one image for all: {bits_per_dim(one_for_all):.3f}")
@@ -364,6 +399,7 @@ print(f"floor: {bits_per_dim(floor):.3f} bits per pixel · one image for all: {b
 # $$ \hat y = \arg\max_y \; \log p(b \mid y) + \log p(y). \tag{0.7} $$
 #
 # On grey pixels we put the mean over binary draws, minus (0.2), in the place of $\log p(b \mid y)$.
+
 
 # %%
 def naive_bayes(x):  # (0.7): images (N, 784) -> digits (N,)
@@ -385,8 +421,9 @@ print("ten mean images classify more than 78 % of the test digits, and fewer tha
 #
 # ## 7 · Your three-minute win: drive a trained VAE
 #
-# Enough of baselines. The course ships a VAE that has squeezed each image into a code $z$ of **two numbers**. Its decoder turns any two numbers into an
-# image. The cell prints what the model scores on the test images, in the units that you now understand.
+# Enough of baselines. The course ships a trained VAE. It has two networks: an **encoder**, which squeezes an image into a code $z$ of *two numbers*, and a
+# **decoder**, which turns any two numbers into an image. The cell prints what the model costs on the test images, in the units that you now understand.
+# "At most", because its exact cost cannot be computed, only a number that lies above it (lesson 01).
 
 # %%
 shipped = lesson.shipped("latent-2d")
@@ -406,7 +443,10 @@ widgets.latent_explorer(vae, name="first sliders")
 # The same as a sheet: the first coordinate runs from left to right, the second from bottom to top, both from −2.5 to 2.5.
 
 # %%
-plotting.decoder_sheet(vae, "decoded images on a grid of the two-dimensional code: neighbouring cells show similar digits, and digits morph into each other")
+plotting.decoder_sheet(
+    vae,
+    "decoded images on a grid of the two-dimensional code: neighbouring cells show similar digits, and digits morph into each other",
+)
 
 # %% [markdown]
 # Where do real images land? Each dot below is one test image, at the code that the encoder gives it. Colour and marker show the digit,
@@ -414,9 +454,16 @@ plotting.decoder_sheet(vae, "decoded images on a grid of the two-dimensional cod
 
 # %%
 some = test.random_subset(min(2000, len(test)))
-plotting.code_map(vae, some, "codes of test images in two dimensions, coloured by digit: most digits form their own region, 4 and 9 overlap")
+plotting.code_map(
+    vae,
+    some,
+    "codes of test images in two dimensions, coloured by digit: 0, 1, 6 and 7 lie apart, 4 and 9 overlap, 3, 5 and 8 crowd the middle",
+)
 
 # %% [markdown]
+# 0, 1, 6 and 7 have regions of their own. 4 and 9 share one; 3, 5 and 8 crowd the middle, and the 5s have a second home further down. Two numbers are not
+# enough room for all ways to write a digit: lesson 03 takes twenty.
+#
 # **Questions worth thinking about**
 #
 # 1. Why do 4 and 9 share a region, while 0 and 1 lie far apart?

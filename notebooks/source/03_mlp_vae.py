@@ -24,7 +24,7 @@
 # - tell reconstructions from samples, and a mean image from a random one;
 # - save a trained model safely, load it, and report one honest test number.
 #
-# **You need** lesson 00 (floors and baselines). Lessons 01 and 02 derive the two facts that section 1 uses; you can also read them
+# **You need** lesson 00 (floors and baselines). Lessons 01 and 02 derive the two facts that sections 1 and 2 use; you can also read them
 # afterwards. **Time:** 60 minutes of reading and trying, about two minutes of computing.
 
 # %%
@@ -50,6 +50,9 @@ train, validation, test = lesson.images()
 #
 # $$ z \sim p(z) = N(0, I), \qquad x \sim p_\theta(x \mid z). \tag{3.1} $$
 #
+# ($\theta$ are the decoder's weights, and $\phi$ below the encoder's. $I$ is the identity matrix; diag means that every coordinate has its own variance
+# and none are correlated; $\odot$ multiplies entry by entry.)
+#
 # Running the story backwards, from an image to the codes that could have made it, is hard. So a second network, the **encoder**, gives an
 # approximate answer: a Gaussian $q_\phi(z \mid x) = N\big(\mu(x), \operatorname{diag} \sigma^2(x)\big)$ for every image.
 
@@ -59,10 +62,11 @@ plotting.architecture_figure()
 # %% [markdown]
 # Follow one image from the left. The encoder returns two vectors, the mean $\mu$ and the *logarithm of the variance* `log_var`. A code is
 # drawn, $z = \mu + \sigma \odot \varepsilon$ with $\varepsilon \sim N(0, I)$ (lesson 02 explains why in this way). The decoder returns one **logit** per pixel, and
-# $\hat x = \operatorname{sigmoid}(\text{logit})$ is the probability that the pixel is white.
+# $\hat x = \operatorname{sigmoid}(\text{logit})$ is the probability that the pixel is white. Given $z$, the pixels are drawn independently, so the log-probability of an image is a sum over its pixels.
 #
 # Here is the encoder. Two things to look for: `log_var` may be any real number, so a plain linear layer can produce it, where a variance would have
 # to be kept positive; and the assertion, which states the shapes that everything else relies on.
+
 
 # %%
 class Encoder(nn.Module):
@@ -83,6 +87,7 @@ class Encoder(nn.Module):
 # %% [markdown]
 # The decoder is the mirror image. It has **no sigmoid at the end**: it returns logits, and section 3 shows what that saves you from.
 
+
 # %%
 class Decoder(nn.Module):
     """p(x|z): codes (batch, latent_dim) -> logits (batch, 784)."""
@@ -98,6 +103,7 @@ class Decoder(nn.Module):
 # %% [markdown]
 # The VAE joins them. It returns a **named tuple**: `out.z` cannot be mistaken for `out.mu`. (One of the tutorials behind this course returns four
 # values and unpacks three, and crashes in its own figures.)
+
 
 # %%
 class Output(NamedTuple):
@@ -132,19 +138,21 @@ for name, value in out._asdict().items():
 #
 # $$ -\log p_\theta(x) \;\le\; -\text{ELBO} = \mathbb{E}_{q(z|x)}\big[\underbrace{-\log p_\theta(x \mid z)}_{\text{rec}}\big] + \underbrace{\text{KL}\big(q(z\mid x) \,\|\, p(z)\big)}_{\text{kl}}. \tag{3.2} $$
 #
+# KL is the Kullback–Leibler divergence, a measure of how far one distribution lies from another: never negative, and 0 only when they are equal.
 # (Read $x$ as a black-and-white image for now; section 5 says what becomes of it on grey ones.)
 #
 # **rec** asks how badly the image is guessed from its own code. **kl** is the price of the code: how far the encoder's answer lies from the prior, in nats.
-# Both are sums, over pixels and over latent dimensions:
+# Both are sums, over pixels and over latent dimensions. For one drawn $z$, which is what the code computes:
 #
 # $$ \text{rec} = -\sum_{j=1}^{784} \big[ x_j \log \hat x_j + (1-x_j) \log (1-\hat x_j) \big], \qquad \text{kl} = \tfrac12 \sum_{k=1}^{d} \big( \mu_k^2 + \sigma_k^2 - 1 - \log \sigma_k^2 \big). \tag{3.3} $$
 #
-# Here $\hat x$ is decoded from one drawn $z$, so rec is a single draw's estimate of the expectation in (3.2). That is noisy for one image, but unbiased, and a batch averages over many.
+# Here $\hat x$ is decoded from one drawn $z$, so rec is a single draw's estimate of the expectation in (3.2). That is noisy for one image, but right on average (*unbiased*), and a batch averages over many.
 #
 # ### Exercise: the loss, per image
 #
 # Write (3.3). It takes logits and images `(batch, 784)`, `mu` and `log_var` `(batch, d)`, and returns `rec` and `kl`, each of shape `(batch,)`.
 # Do not average over the batch. *About 8 minutes.*
+
 
 # %%
 def negative_elbo(logits, x, mu, log_var):
@@ -179,6 +187,9 @@ rec, kl = negative_elbo(out.logits, x, out.mu, out.log_var)  # (3.3)
 assert abs(rec.mean() / (784 * torch.tensor(2.0).log()) - 1) < 0.03
 print("untrained: rec is within 3 % of 784 log 2 =", round(784 * 0.6931))
 
+# %%
+print(f"rec {rec.mean():.1f} + kl {kl.mean():.2f} nats")
+
 # %% [markdown]
 # <!-- confusion 8 -->
 # > **Which sign?** The ELBO is something you want *large*; the loss is its negative, which you want *small*. In this course `rec` and `kl` are
@@ -200,7 +211,9 @@ for certainty in (5.0, 15.0, 50.0, 200.0):
     from_logit = F.binary_cross_entropy_with_logits(logit[1], black)
     (from_probability + from_logit).backward()
     gradients = [f"{g:.2f}" for g in logit.grad]
-    print(f"logit {certainty:5.0f}: cost {from_probability:6.1f} or {from_logit:6.1f}, gradient {gradients[0]} or {gradients[1]}")
+    print(
+        f"logit {certainty:5.0f}: cost {from_probability:6.1f} or {from_logit:6.1f}, gradient {gradients[0]} or {gradients[1]}"
+    )
 
 # %% [markdown]
 # From logit 17 on, a 32-bit float rounds the probability to exactly 1. Its logarithm is minus infinity, PyTorch reports 100 whatever the logit was (too much at 50, too little at 200), and
@@ -227,7 +240,9 @@ for x, _ in train.batches(128, shuffle=True, generator=torch.Generator().manual_
     optimizer.step()
     per_image.append((rec + kl).detach())
 
-print(f"{len(per_image)} steps; first batch {per_image[0].mean():.0f}, last batch {per_image[-1].mean():.0f} nats per image")
+print(
+    f"{len(per_image)} steps; first batch {per_image[0].mean():.0f}, last batch {per_image[-1].mean():.0f} nats per image"
+)
 
 # %% [markdown]
 # One epoch, a few seconds, and the loss has fallen from about 550 to far below "one image for all" (206 nats on MNIST, lesson 00). The model has learned
@@ -237,6 +252,7 @@ print(f"{len(per_image)} steps; first batch {per_image[0].mean():.0f}, last batc
 #
 # The list `per_image` holds one vector per batch. The last batch is shorter than the others, since 128 does not divide the number of images.
 # What is the mean loss *per image* of the epoch? *3 minutes.*
+
 
 # %%
 def mean_over_images(parts):
@@ -258,16 +274,19 @@ mean_over_images = check.mean_over_images(mean_over_images)
 
 # %%
 of_means = torch.stack([part.mean() for part in per_image]).mean()
-print(f"mean over images: {mean_over_images(per_image):.3f} · mean of batch means: {of_means:.3f} · last batch: {len(per_image[-1])} images")
+print(
+    f"mean over images: {mean_over_images(per_image):.3f} · mean of batch means: {of_means:.3f} · last batch: {len(per_image[-1])} images"
+)
 
 # %% [markdown]
-# The difference is small, until somebody uses large batches, or drops the last batch and still divides by the size of the data set. Source S4
-# does that, and reports 32.059 where the mean over the 59 968 images that it saw is 32.076.
+# The difference is small, until somebody uses large batches, or drops the last batch and still divides by the size of the data set. Source S4 (the course
+# started from a few public tutorials, which it calls S0 to S4) does that, and reports 32.059 where the mean over the 59 968 images that it saw is 32.076.
 #
 # ### Find the bug: a loss that is 64 times too large
 #
 # Another tutorial, source S2, prints during training a "loss per image" of 9236.56 where its true loss is about 144. It uses batches of 128 images. The loop in
 # question looks like the one below. Mend the function, then run the check.
+
 
 # %%
 def loss_per_image(batch, summed_loss):
@@ -294,7 +313,7 @@ loss_per_image = check.loss_per_image(loss_per_image)
 # > image is the *sum* over its pixels, as (3.3) says. The mean over images is a convention that makes losses comparable between batch sizes, and nothing else
 # > may be averaged.
 #
-# **Predict:** you score *one and the same model*, its weights unchanged, on batches of 256 images in place of 128. By which factor does the reported loss change, apart from the luck of which images are in a batch?
+# **Predict:** you score *one and the same model*, its weights unchanged, on batches of 256 images in place of 128. By which factor does the reported loss change, apart from the luck of which images are in a batch? (Write 1 if it stays the same.)
 
 # %%
 ### BEGIN SOLUTION
@@ -327,11 +346,11 @@ assert torch.allclose(theirs.rec, rec) and torch.allclose(theirs.kl, kl, atol=1e
 print("your loss and the package's agree on every image:", True)
 
 # %% [markdown]
-# Now train for real. The curve below grows while you wait: the two terms apart, because their sum hides what is going on. **Before you run it, predict:** will kl rise or
+# Now train for real. A *recipe* is a named set of sizes and settings; "first-vae" is 784-400-20-400-784, Adam, batches of 128. The curve below grows while you wait: the two terms apart, because their sum hides what is going on. **Before you run it, predict:** will kl rise or
 # fall during training?
 
 # %%
-epochs = lesson.pick(full=10, quick=8)
+epochs = lesson.pick(full=10 if train.name == "MNIST" else 60, quick=8)  # the small digits give few steps an epoch
 vae = RECIPES["first-vae"].build(seed=0)
 curve = widgets.live_curve()
 curve
@@ -364,9 +383,11 @@ print("rec fell, the loss fell, and held-out images cost about as much as traini
 #
 # $$ \text{rec}(x, z) = \mathbb{E}_{b \sim \text{Bernoulli}(x)}\big[ -\log p_\theta(b \mid z) \big], \tag{3.4} $$
 #
-# and therefore the loss on grey pixels is the mean of bounds on *binary* images, in which the encoder peeks at the grey image in place of $b$:
+# which, averaged over $z \sim q(z \mid x)$, is the first term of (3.2). Therefore the loss on grey pixels is the mean of bounds on *binary* images, in which the encoder peeks at the grey image in place of $b$:
 #
 # $$ \text{rec} + \text{kl} \;=\; \mathbb{E}_{b}\Big[ \mathbb{E}_{q(z|x)}\big[-\log p_\theta(b\mid z)\big] + \text{KL}\big(q(z|x)\|p(z)\big)\Big] \;\ge\; \mathbb{E}_{b}\big[-\log p_\theta(b)\big]. \tag{3.5} $$
+#
+# The inequality is (3.2) for the image $b$: the bound holds for *any* Gaussian in the place of $q$, so also for one computed from $x$.
 #
 # In words: **the grey loss is an honest upper bound on the cost of dynamically binarised images.** It is *not* a density of grey values, and it can never go below the floor of
 # lesson 00. Check (3.4) on your trained model: fifty random binary versions of each image, with the codes held fixed.
@@ -383,7 +404,9 @@ assert abs(draws.mean() - grey_rec.mean()) < 4 * standard_error
 print("mean cost of 50 binary draws equals the grey rec, within four standard errors:", True)
 
 # %%
-print(f"grey rec {grey_rec.mean():.2f} · mean over binary draws {draws.mean():.2f} ± {standard_error:.2f} · floor {losses.bernoulli_nll(torch.logit(x, eps=1e-7), x).mean():.2f}")
+print(
+    f"grey rec {grey_rec.mean():.2f} · mean over binary draws {draws.mean():.2f} ± {standard_error:.2f} · floor {losses.bernoulli_nll(torch.logit(x, eps=1e-7), x).mean():.2f}"
+)
 
 # %% [markdown]
 # The floor is far below: most of the cost is the model's own uncertainty. And the inequality (3.5)? The cost $-\log p_\theta(b)$ on its right is the integral that nobody can do, but lesson 05 has a tighter
@@ -407,7 +430,9 @@ print(f"grey loss {grey_loss:.1f} · tighter bound on the cost of the binary ima
 # %%
 table = {pixels: evaluation.evaluate(vae, validation, pixels=pixels, samples=3) for pixels in data.PIXEL_CONVENTIONS}
 for pixels, result in table.items():
-    print(f"{pixels:8s} -ELBO {result.negative_elbo:6.1f} = rec {result.rec:6.1f} + kl {result.kl:5.1f} nats per held-out image")
+    print(
+        f"{pixels:8s} -ELBO {result.negative_elbo:6.1f} = rec {result.rec:6.1f} + kl {result.kl:5.1f} nats per held-out image"
+    )
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -447,7 +472,7 @@ print("with that weight the code is empty:", True)
 
 # %% [markdown]
 # The model has **collapsed**: the encoder gives every image the same answer, the prior, so a code says nothing about its image, and rec sits at the baseline "one image for all" (lesson 00). Its loss falls
-# smoothly all the same. Only the two terms apart, next to the baseline, give it away. Lesson 04 comes back to $\beta$.
+# smoothly all the same. (A dimension counts as in use if its $\mu$ differs between images, with a variance above 0.01.) Only the two terms apart, next to the baseline, give it away. Lesson 04 comes back to $\beta$.
 #
 # ## 6 · Reconstructions and samples
 #
@@ -474,11 +499,13 @@ with torch.no_grad():
 print(f"rec with z drawn: {table['grey'].rec:.1f} · with z = mu: {at_the_mean:.1f} nats (not a bound)")
 
 # %% [markdown]
+# On MNIST the difference is almost nine nats: a report that puts $\mu$ in the place of a draw looks that much better than it is.
+#
 # <!-- confusion 14 -->
 # > **Why so soft?** The second row shows *probabilities*: a grey pixel there means "white in half of the cases". A mean over many plausible sharp images is soft. More epochs will not make it sharp;
 # > it is what the model believes, given a code of 20 numbers. The third row shows what an actual draw from $p(x \mid z)$ looks like: binary, and ragged, because the pixels are independent given $z$.
 #
-# Now samples, from this model and from a plain **autoencoder**: the same network, trained with $\beta = 0$, which removes every reason to keep the codes near the prior. **Predict** which of the two
+# Now samples, from this model and from a plain **autoencoder**: the same network, trained for a few epochs with $\beta = 0$, which removes every reason to keep the codes near the prior. **Predict** which of the two
 # reconstructs better, and which of the two samples better. (The warning that the cell prints belongs to the story: with no price on precision, the encoder drives its variances
 # towards zero, until the package stops them at $\log\sigma^2 = -10$.)
 
@@ -493,7 +520,10 @@ for name, model in pair.items():
 # %%
 draw = torch.Generator().manual_seed(5)
 rows = {name: model.sample(12, generator=draw) for name, model in pair.items()}  # (3.1)
-plotting.image_rows(rows, "twelve mean images decoded from the prior, by the VAE in the upper row and by the autoencoder trained with beta zero in the lower")
+plotting.image_rows(
+    rows,
+    "twelve mean images decoded from the prior, by the VAE in the upper row and by the autoencoder trained with beta zero in the lower",
+)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -504,7 +534,8 @@ print("without its price the code costs more than three times as much, and the b
 # %% [markdown]
 # <!-- confusion 18 -->
 # <!-- confusion 12 -->
-# On MNIST most of the upper row look like digits, and the lower row are smears: the autoencoder reconstructs well and samples badly, since its codes lie wherever they like and a draw from $N(0, I)$ falls where the decoder has
+# Read the table first: without a price on the code, rec is several nats better after three epochs than the VAE's after ten, and kl is ten times as large. Then the pictures:
+# on MNIST most of the upper row look like digits, and the lower row are smears: the autoencoder reconstructs well and samples badly, since its codes lie wherever they like and a draw from $N(0, I)$ falls where the decoder has
 # never been. That is the difference between an autoencoder and a VAE, and it answers a frequent question. **"My reconstructions are good, why are my samples bad?"** Because the codes of real images, all together, do not fill the prior.
 # A huge kl is a warning, not a proof: it says that each *single* answer lies far from the prior. Lesson 05 splits kl into the part that concerns all codes together and the rest.
 #
@@ -516,7 +547,9 @@ print("without its price the code costs more than three times as much, and the b
 # %%
 from vae_helpers import checkpoints, paths
 
-path = checkpoints.save(paths.RUNS / "lesson-03.safetensors", vae, history=history, metrics={"validation": last.val_loss})
+path = checkpoints.save(
+    paths.RUNS / "lesson-03.safetensors", vae, history=history, metrics={"validation": last.val_loss}
+)
 again = checkpoints.load(path).model
 print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, weights and the state of the training run")
 
@@ -527,7 +560,7 @@ assert torch.equal(first_sample, again.sample(4, generator=torch.Generator().man
 print("the loaded model draws the same samples from the same seed, bit for bit:", True)
 
 # %% [markdown]
-# Loading it into a network of another shape is refused, with the reason:
+# Loading it into a network of another shape is refused. The next cell ends in an error on purpose; its last line is the reason:
 
 # %% tags=["raises-exception"]
 checkpoints.load(path, model=VAE(latent_dim=2))
@@ -540,7 +573,10 @@ checkpoints.load(path, model=VAE(latent_dim=2))
 # %%
 final = evaluation.evaluate(vae, test, samples=5)
 floor = losses.bernoulli_nll(torch.logit(test.x, eps=1e-7), test.x).mean()
-print(f"-ELBO {final.negative_elbo:.2f} ± {final.standard_error:.2f} = rec {final.rec:.2f} + kl {final.kl:.2f} nats per test image")
+# the floor of lesson 00: each image guessed by itself
+print(
+    f"-ELBO {final.negative_elbo:.2f} ± {final.standard_error:.2f} = rec {final.rec:.2f} + kl {final.kl:.2f} nats per test image"
+)
 print(f"{final.negative_elbo - floor:.1f} nats above the floor of {floor:.2f}; grey pixels, z drawn 5 times per image")
 
 # %% [markdown]
@@ -552,23 +588,27 @@ print(f"{final.negative_elbo - floor:.1f} nats above the floor of {floor:.2f}; g
 
 # %%
 source = RECIPES["S1"]
-_, rerun = source.train(data.load(split="train"), epochs=lesson.pick(full=3, quick=1))
-for row in rerun:
-    ours, printed = source.as_source_counts(row), source.printed[row.epoch + 1]
-    print(f"epoch {row.epoch + 1}: source {printed:.2f}, ours {ours:.2f}, difference {ours - printed:+.2f}")
-
-# %%
 if train.name == "MNIST":
-    assert all(abs(source.as_source_counts(row) - source.printed[row.epoch + 1]) < 0.5 for row in rerun)
+    _, rerun = source.train(data.load(split="train"), epochs=lesson.pick(full=3, quick=1))
+    for row in rerun:
+        ours, printed = source.as_source_counts(row), source.printed[row.epoch + 1]
+        print(f"epoch {row.epoch + 1}: source {printed:.2f}, ours {ours:.2f}, difference {ours - printed:+.2f}")
+        assert abs(ours - printed) < 0.5
+else:
+    print("This comparison needs MNIST.")
 
 # %% [markdown]
+# Less than half a nat apart: that is less than another seed makes.
+#
 # Above the floor you pay for saying which image it is, and for what the model gets wrong; nobody can tell the two apart exactly.
 #
 # The full runs of five models from four tutorials are stored with the course; `python -m vae_helpers reproduce` makes them again. The dots are what the tutorials print, the lines are ours, and the
-# dashed lines are the held-out bound that none of them reports. (S0's line and dots contain its mistake of 2 nats, which the dashed line does not: its kl lacks the "1" of (3.3).)
+# dashed lines are the held-out bound that none of them reports. Epochs are on a logarithmic axis, and the first ones of some panels lie above the frame. (S0's line and dots contain its mistake of 2 nats, which the dashed line does not: its kl lacks the "1" of (3.3).)
 
 # %%
-plotting.reproduction_figure("training losses of five models of four public tutorials: their printed figures lie within about a nat of our curves; the held-out bound is dashed")
+plotting.reproduction_figure(
+    "training losses of five models of four public tutorials: their printed figures lie within about a nat of our curves; the held-out bound is dashed"
+)
 
 # %% [markdown]
 # **Questions worth thinking about**

@@ -111,7 +111,9 @@ class Exercise:
         for bug in self.bugs:
             if callable(bug.wrong) and _fails_alike(bug.wrong, self.cases, error):
                 return bug.hint
-        return "Read the last line of the error, and print the shapes of what goes in."
+        if isinstance(error, NameError):
+            return f"Python does not know that name: is an import missing, or a letter wrong? {self.general_hint}"
+        return f"Print the shapes and types of what goes in. {self.general_hint}"
 
     def _behaves_like(self, answer: Any, wrong: Any) -> bool:
         try:

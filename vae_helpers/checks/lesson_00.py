@@ -122,6 +122,7 @@ EXERCISES = [
             Bug("784 fixed", lambda nats, dimensions=784: nats / (784 * math.log(2)), "Use the argument `dimensions`, not 784."),
             Bug("28 for 784", lambda nats, dimensions=784: nats / (math.sqrt(dimensions) * math.log(2)), "Divide by the number of pixels, 28 * 28."),
         ],
+        general_hint="Divide the nats by the number of pixels and by the natural logarithm of 2.",
         goes_on_with="nats / (dimensions * log 2)",
     ),
 ]  # fmt: skip

@@ -197,6 +197,7 @@ EXERCISES = [
         "factor",
         1.0,
         bugs=[
+            Bug("no change", 0.0, "No change is the factor 1."),
             Bug("doubles", 2.0, "The loss is a mean over images: twice as many images, the same mean."),
             Bug("halves", 0.5, "Both the sum and the number of images double, so their ratio stays."),
             Bug("root", 2**0.5, "The noise of the mean shrinks by that factor; the mean itself stays."),

@@ -44,7 +44,12 @@ def bce_curves() -> None:
         lowest = float(-(torch.xlogy(best, best) + torch.xlogy(1 - best, 1 - best)))
         axes.plot(x, lowest, "o", color=f"C{i}")
         axes.annotate(
-            f"x = {x:g}", (x, lowest), (8, -13 if x else 6), textcoords="offset points", color=f"C{i}", fontsize=10
+            f"x = {x:g}",
+            (x, lowest),
+            (10, -14) if x else (14, 2),
+            textcoords="offset points",
+            color=f"C{i}",
+            bbox=dict(boxstyle="round,pad=0.1", fc="white", ec="none", alpha=0.85),
         )
     h = -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p))
     axes.plot(p, h, "k--", linewidth=1, label="h(x), the lowest point of each curve")
