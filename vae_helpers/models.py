@@ -14,7 +14,7 @@ from vae_helpers.images import check_images
 
 PIXELS = 784
 CLAMP_WARNING = (  # one text without numbers, so that Python shows it once
-    "log_var left [-10, 10] and was clamped. With the usual loss: "
+    "log_var left [-20, 20] and was clamped. With the usual loss: "
     "lower the learning rate, or check that the images lie in [0, 1]"
 )
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU, "softplus": nn.Softplus}
@@ -86,7 +86,7 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """A variational autoencoder for flat 28x28 images in [0, 1], with or without labels.
+    """A variational autoencoder for flat images in [0, 1], of 28x28 pixels unless told otherwise, with or without labels.
 
     latent_dim        d, the length of a code z
     encoder_sizes     widths of the encoder's hidden layers, image side first
@@ -98,6 +98,7 @@ class VAE(nn.Module):
     activation        "relu", "tanh", "silu" or "softplus"
     num_classes       0 for a plain VAE, else the number of labels
     label_in          where the label goes: any of "encoder", "decoder", "prior"
+    pixels            D, the length of an image; shapes below say 784
 
     Raises ValueError for a setting that does not exist. `config` holds all settings, so `VAE(**model.config)` builds the same network.
     """
@@ -115,15 +116,17 @@ class VAE(nn.Module):
         activation: str = "relu",
         num_classes: int = 0,
         label_in: Sequence[str] = ("encoder", "decoder"),
+        pixels: int = PIXELS,
     ) -> None:
         super().__init__()
         _check_choice("likelihood", likelihood, losses.LIKELIHOODS)
         _check_choice("activation", activation, ACTIVATIONS)
         for place in label_in:
             _check_choice("label_in", place, LABEL_PLACES)
-        if latent_dim < 1 or sigma_x <= 0 or num_classes < 0:
+        if latent_dim < 1 or sigma_x <= 0 or num_classes < 0 or pixels < 1:
             raise ValueError(
-                f"latent_dim must be >= 1, sigma_x > 0, num_classes >= 0; got {latent_dim}, {sigma_x}, {num_classes}"
+                "latent_dim must be >= 1, sigma_x > 0, num_classes >= 0, pixels >= 1; "
+                f"got {latent_dim}, {sigma_x}, {num_classes}, {pixels}"
             )
         if num_classes and not label_in:
             raise ValueError(f"num_classes={num_classes} needs a place for the label: any of {', '.join(LABEL_PLACES)}")
@@ -142,13 +145,14 @@ class VAE(nn.Module):
             activation=activation,
             num_classes=num_classes,
             label_in=[place for place in LABEL_PLACES if place in label_in],
+            pixels=pixels,
         )
         self.latent_dim, self.num_classes, self.likelihood = latent_dim, num_classes, likelihood
         self.label_in = tuple(label_in) if num_classes else ()
-        self.sigmoid_mean = sigmoid_mean
+        self.sigmoid_mean, self.pixels = sigmoid_mean, pixels
         extra = {place: num_classes if place in self.label_in else 0 for place in LABEL_PLACES}
-        self.encoder = Encoder(PIXELS + extra["encoder"], encoder_sizes, latent_dim, activation)
-        self.decoder = Decoder(latent_dim + extra["decoder"], decoder_sizes, PIXELS, activation)
+        self.encoder = Encoder(pixels + extra["encoder"], encoder_sizes, latent_dim, activation)
+        self.decoder = Decoder(latent_dim + extra["decoder"], decoder_sizes, pixels, activation)
         if "prior" in self.label_in:
             self.prior_mu = nn.Embedding(num_classes, latent_dim)
             self.prior_log_var = nn.Embedding(num_classes, latent_dim)
@@ -176,9 +180,9 @@ class VAE(nn.Module):
         """q(z|x), or q(z|x, y): images (batch, 784) -> mu and log_var, each (batch, d).
 
         Raises DataError for another shape, for integers, and (on the CPU, where looking is free) for pixels outside [0, 1].
-        Log-variances outside [-10, 10] are clamped, with a warning: training is going wrong.
+        Log-variances outside [-20, 20] are clamped, with a warning: training is going wrong.
         """
-        _check_images(x)
+        _check_images(x, self.pixels)
         mu, log_var = self.encoder(self._with_label(x, y, "encoder"))
         return Gaussian(mu, _clamped(log_var))
 
@@ -266,14 +270,14 @@ def _may_look(values: Tensor) -> bool:
     return values.device.type == "cpu" and values.numel() > 0 and not torch.compiler.is_compiling()
 
 
-def _check_images(x: Tensor) -> None:
-    if x.ndim == 2 and x.shape[1] == PIXELS and x.is_floating_point():
+def _check_images(x: Tensor, pixels: int) -> None:
+    if x.ndim == 2 and x.shape[1] == pixels and x.is_floating_point():
         if not _may_look(x):
             return
         low, high = torch.aminmax(x.detach())
         if low >= -0.001 and high <= 1.001:  # a little room for rounding, in mixtures and enlargements of images
             return
-    check_images(x)  # raises, with the line that mends it
+    check_images(x, pixels)  # raises, with the line that mends it
 
 
 def _checked_labels(y: Tensor, num_classes: int) -> Tensor:
@@ -288,8 +292,8 @@ def _checked_labels(y: Tensor, num_classes: int) -> Tensor:
 
 
 def _clamped(log_var: Tensor) -> Tensor:
-    """log_var, inside [-10, 10]; warns where that changes anything."""
-    inside = log_var.clamp(-10, 10)
+    """log_var, inside [-20, 20]; warns where that changes anything."""
+    inside = log_var.clamp(-20, 20)
     if _may_look(log_var) and not torch.equal(inside, log_var) and not log_var.isnan().any():
         warnings.warn(CLAMP_WARNING, stacklevel=3)  # not for NaN: training stops at it with its own message
     return inside

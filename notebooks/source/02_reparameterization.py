@@ -433,7 +433,7 @@ for value in (10.0, 90.0, 180.0):
 # %% [markdown]
 # First the KL and its gradient overflow; Adam divides that infinity by an infinity, and the weights are NaN for ever. Later $z$ itself overflows, and the next layer
 # computes $\infty - \infty$. Something made `log_var` run off in the first place: most often a learning rate that is too high, or images with values up to 255. Look
-# there first. The package clamps `log_var` to $[-10, 10]$, far outside what a healthy model uses, and *warns* that it did so:
+# there first. The package clamps `log_var` to $[-20, 20]$, far outside what a healthy model uses, and *warns* that it did so:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -442,8 +442,8 @@ torch.nn.init.constant_(broken.encoder.log_var.bias, 90.0)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     _, log_var = broken.encode(validation[:2].x)
-assert len(caught) == 1 and log_var.max() == 10
-print("clamped to 10, and said so:", "clamped" in str(caught[0].message))
+assert len(caught) == 1 and log_var.max() == 20
+print("clamped to 20, and said so:", "clamped" in str(caught[0].message))
 
 # %% [markdown]
 # ## 6 · In a trained VAE
