@@ -173,20 +173,17 @@ def test_bound_of_the_optimum_is_exact_and_stationary(images, latent_dim, sigma_
         assert expected_loss(*moved, images.double(), sigma_x) > loss
 
 
-def test_active_units_are_the_eigenvalues_above_the_noise(images):
+@pytest.mark.parametrize(("sigma_x", "count"), [(1.0, 4), (0.7, 5)])
+def test_active_units_are_the_eigenvalues_above_the_noise(images, sigma_x, count):
     eigenvalues = linear.spectrum(images).eigenvalues
-    assert (eigenvalues[:4] > 1).all() and eigenvalues[4] < 1, "the images were made so"
-    vae = linear.best_linear_vae(linear.spectrum(images), 10, 1.0)
+    assert int((eigenvalues > sigma_x**2).sum()) == count, "the images were made so"
+    vae = linear.best_linear_vae(linear.spectrum(images), 10, sigma_x)
     mu, log_var = vae.encoder(images)
-    kl = losses.gaussian_kl_per_dim(mu, log_var).mean(0)
-    assert torch.allclose(kl.double(), linear.rate(eigenvalues[:10], 1.0), atol=1e-4)  # (5.10)
-    assert torch.allclose(
-        mu.var(0, correction=0).double(), linear.posterior_variances(eigenvalues[:10], 1.0), atol=1e-4
-    )
-    assert evaluation.active_units(mu).tolist() == [True] * 4 + [False] * 6
-    assert torch.allclose(
-        linear.rate(eigenvalues[:4], 1.0), -0.5 * torch.log(1 - linear.posterior_variances(eigenvalues[:4], 1.0))
-    )
+    kl, variances = losses.gaussian_kl_per_dim(mu, log_var).mean(0).double(), mu.var(0, correction=0).double()
+    assert torch.allclose(kl, linear.rate(eigenvalues[:10], sigma_x), atol=1e-4)  # (5.10)
+    assert torch.allclose(variances, linear.posterior_variances(eigenvalues[:10], sigma_x), atol=1e-4)
+    assert evaluation.active_units(mu).tolist() == [True] * count + [False] * (10 - count)
+    assert torch.allclose(kl, -0.5 * torch.log(1 - variances), atol=1e-4)
 
 
 def test_more_dimensions_than_pay_change_nothing(images):
