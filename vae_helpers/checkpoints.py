@@ -71,11 +71,11 @@ def load(path: str | Path, model: VAE | None = None) -> Checkpoint:
     """
     path = Path(path)
     stored, tensors = _read(path)
+    built = _build(stored["config"], path)  # also gives settings that are younger than the file their defaults
     if model is None:
-        model = _build(stored["config"], path)
-    elif model.config != stored["config"]:
-        settings = stored["config"] | model.config
-        pairs = [(name, stored["config"].get(name), model.config.get(name)) for name in settings]
+        model = built
+    elif model.config != built.config:
+        pairs = [(name, saved, model.config[name]) for name, saved in built.config.items()]
         differ = "; ".join(
             f"saved with {name}={saved!r}, yours is {yours!r}" for name, saved, yours in pairs if saved != yours
         )

@@ -128,7 +128,8 @@ class ImageSet:
 
 
 def _floats(images: Tensor) -> Tensor:
-    return images.flatten(1).float().div_(255)
+    flat = images.flatten(1)
+    return flat if flat.is_floating_point() else flat.float().div_(255)
 
 
 def _shuffled(n: int, seed: int) -> Tensor:
@@ -151,18 +152,21 @@ def binarize(x: Tensor, pixels: str = "dynamic", *, generator: torch.Generator |
     raise ValueError(f"pixels={pixels!r} does not exist: choose one of {', '.join(PIXEL_CONVENTIONS)}")
 
 
-def check_images(x: Tensor) -> Tensor:
-    """Return x itself if it is a float batch (N, 784) within [0, 1]; else raise DataError with the line that mends it."""
+def check_images(x: Tensor, pixels: int = 784) -> Tensor:
+    """Return x itself if it is a float batch (N, pixels) within [0, 1]; else raise DataError with the line that mends it."""
     if not isinstance(x, Tensor):
         raise DataError(f"images must be a torch tensor, got {type(x).__name__}: use torch.as_tensor(x)")
     if not x.is_floating_point():
         raise DataError(f"images must be floats in [0, 1], got {x.dtype}: use x.float() / 255")
-    if x.ndim != 2 or x.shape[1] != 784:
-        whole = x.numel() % 784 == 0
-        fix = "use x.reshape(-1, 784)" if whole else "this course reads images of 28x28 = 784 pixels"
-        raise DataError(f"images must have shape (N, 784), got {tuple(x.shape)}: {fix}")
+    if x.ndim != 2 or x.shape[1] != pixels:
+        whole = x.numel() % pixels == 0
+        reads = (
+            "this course reads images of 28x28 = 784 pixels" if pixels == 784 else f"this model reads {pixels} pixels"
+        )
+        fix = f"use x.reshape(-1, {pixels})" if whole else reads
+        raise DataError(f"images must have shape (N, {pixels}), got {tuple(x.shape)}: {fix}")
     if len(x) == 0:
-        raise DataError("there are no images: the batch has shape (0, 784). Look at what selected them")
+        raise DataError(f"there are no images: the batch has shape (0, {pixels}). Look at what selected them")
     if not torch.isfinite(x).all():
         raise DataError("images hold NaN or infinite values: look at what produced them")
     low, high = (float(end) for end in x.detach().aminmax())

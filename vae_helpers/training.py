@@ -4,6 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ def fit(
     _check_settings(settings)
 
     model.to(where).train()
-    images_there = ImageSet(images.images.to(where), images.labels.to(where), images.name, images.split)
+    images_there = replace(images, images=images.images.to(where), labels=images.labels.to(where))
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=where.type in ("cpu", "cuda"))
     order, noise = torch.Generator().manual_seed(seed), torch.Generator(where).manual_seed(seed + 1)
     history = History(settings=settings)
