@@ -34,7 +34,9 @@ import warnings
 import torch
 from torch.distributions import Normal
 from torch.nn import functional as F
-from vae_helpers import checks as check, gradients, lesson, losses, plotting, widgets
+
+from vae_helpers import checks as check
+from vae_helpers import gradients, lesson, losses, plotting, widgets
 from vae_helpers.exact import LinearGaussian
 from vae_helpers.recipes import RECIPES
 
@@ -50,8 +52,8 @@ train, validation, test = lesson.images()
 #
 # $$ J(\mu) = \mathbb{E}_{N(\mu, 1)}\big[z^2\big] = \mu^2 + 1, \qquad \frac{dJ}{d\mu} = 2\mu. \tag{2.1} $$
 #
-# As a ruler you need expectations that are exact, not estimated. *Gauss–Hermite quadrature* gives them: a weighted sum over 100 fixed points that is exact for
-# polynomials. Look for a difference between the two numbers in each line.
+# As a ruler you need expectations that are exact, not estimated. *Gauss–Hermite quadrature* gives them: a weighted sum over 100 fixed points, exact for
+# polynomials up to degree $2 \cdot 100 - 1$ and very nearly so for other smooth functions. Look for a difference in each line.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -61,7 +63,7 @@ for mu in (-1.0, 0.0, 0.5, 2.0):  # (2.1)
     print(f"mu = {mu:4}: quadrature {exact:.6f}, mu² + 1 = {mu**2 + 1:.6f}")
 
 # %% [markdown]
-# Now as a VAE would do it: draw, evaluate, call `backward`. PyTorch's distributions have two methods, `.sample()` and `.rsample()`. **Predict** what each gives.
+# There is none. Now as a VAE would do it: draw, evaluate, call `backward`. PyTorch's distributions have two methods, `.sample()` and `.rsample()`. **Predict** what each gives.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -77,8 +79,8 @@ print("the gradient of .rsample() is 2 mu = 2, within four standard errors:", Tr
 # To `.sample()` the draws are 1000 fixed numbers; nothing in them remembers $\mu$. `.rsample()` remembers. What does it do, and is it the only way?
 #
 # <!-- confusion 9 -->
-# > **"We reparameterise because one cannot backpropagate through a random variable."** Source S0 says it in these terms, and so do many others, and it is not the
-# > reason. The next section gets an unbiased gradient without backpropagating through anything random. The difficulty is to differentiate an *expectation with respect
+# > **"We reparameterise because one cannot backpropagate through a random variable."** So says source S0, one of the public tutorials behind this course, and so do many
+# > others. It is not the reason. The next section gets an unbiased gradient without backpropagating through anything random. The difficulty is to differentiate an *expectation with respect
 # > to its own distribution*; there are two ways, and one is far less noisy. That is the reason.
 #
 # Here are the two ways in one picture. Let the mean of $q$ rise a little. What happens to seven draws?
@@ -87,12 +89,13 @@ print("the gradient of .rsample() is 2 mu = 2, within four standard errors:", Tr
 plotting.two_views_figure()
 
 # %% [markdown]
-# On the left the draws stay where they are, and those that became more likely count more. On the right each draw counts as before, and moves along. Both describe the
-# same change of $q$. The first uses the *values* of $f$ at the draws, the second its *slopes*.
+# On the left the draws stay where they are, and those that became more likely count more. On the right each draw counts as before, and moves along (the new row
+# is drawn lower only to keep the two apart). Both describe the same change of $q$. The first uses the *values* of $f$ at the draws, the second its *slopes*.
 #
 # ## 2 · First way: weigh the draws
 #
-# Write the expectation as an integral and differentiate under it. Only $q$ depends on $\phi$. Then multiply and divide by $q$, since $\nabla q = q\, \nabla \log q$:
+# Write the expectation as an integral and differentiate under it (allowed for a Gaussian and any $f$ that does not grow absurdly fast). Only $q$ depends on $\phi$.
+# Then multiply and divide by $q$, since $\nabla q = q\, \nabla \log q$:
 #
 # $$ \nabla_\phi \int q_\phi(z) f(z)\, dz = \int f(z)\, \nabla_\phi q_\phi(z)\, dz = \mathbb{E}_{q_\phi}\big[ f(z)\, \nabla_\phi \log q_\phi(z) \big]. \tag{2.2} $$
 #
@@ -103,6 +106,7 @@ plotting.two_views_figure()
 # ### Exercise: the score-function estimator
 #
 # Return one estimate of $\frac{d}{d\mu} \mathbb{E}[f(z)]$ **per draw**, no average. `f_z` and `z` have shape `(S,)`; `mu` and `std` are numbers. *4 minutes.*
+
 
 # %%
 def score_gradient(f_z, z, mu, std):
@@ -122,20 +126,24 @@ score_gradient = check.score_gradient(score_gradient)
 # (2.2) says: the value of $f$ at the draw, times the score at the draw. The score stands at the end of (2.3). The averaging over $q$ is done by the draws themselves.
 # </details>
 #
-# Is it right on average? Quadrature answers exactly, and a hundred thousand draws should agree within their standard error.
+# Is it right on average? Quadrature answers exactly, and a hundred thousand draws should agree within their standard error. The cell takes σ = 0.5, where a missing
+# $\sigma^2$ would show, and also lets autograd differentiate $\log q$.
 
 # %%
 # NBVAL_CHECK_OUTPUT
-mu = 1.0
-exactly = gradients.gaussian_mean(lambda z: score_gradient(z**2, z, mu, 1.0), mu=mu)
-z = mu + torch.randn(100_000)
-draws = score_gradient(z**2, z, mu, 1.0)
+mu, std = 1.0, 0.5
+exactly = gradients.gaussian_mean(lambda z: score_gradient(z**2, z, mu, std), mu, std)  # (2.2)
+z = mu + std * torch.randn(100_000)
+draws = score_gradient(z**2, z, mu, std)
+mean = torch.full_like(z, mu).requires_grad_()
+(slope,) = torch.autograd.grad(Normal(mean, std).log_prob(z).sum(), mean)  # (2.3)
+assert torch.allclose(draws, z**2 * slope, rtol=1e-4, atol=1e-5)
 assert abs(exactly - 2 * mu) < 1e-9 and abs(draws.mean() - 2 * mu) < 4 * draws.std() / 100_000**0.5
 print(f"expectation of the score estimator: {exactly:.6f}; 100 000 draws agree within four standard errors")
 
 # %% [markdown]
-# Note what was *not* needed: the derivative of $f$. The draws could be words, the function could be a game score. This is how reinforcement learning computes
-# gradients.
+# The derivative of $\mu^2 + \sigma^2$ with respect to $\mu$ is again $2\mu = 2$. Note what was *not* needed: the derivative of $f$. The draws could be words, the
+# function could be a game score. This is how reinforcement learning computes gradients.
 #
 # ## 3 · Second way: move the draws
 #
@@ -196,15 +204,17 @@ for mu in (0.0, 1.0, 2.0):
 #
 # $$ \operatorname{Var}\big[ \|z\|^2 \varepsilon_1 \big] = \mu^4 + 14\mu^2 + 15 + 2(\mu^2+3)(d-1) + (d-1)(d+1), \tag{2.7} $$
 #
-# which at $\mu = 0$ is $(d+2)(d+4)$: 63 for $d = 5$, 528 for $d = 20$. Does a simulation agree?
+# which at $\mu = 0$ is $(d+2)(d+4)$: 63 for $d = 5$, 528 for $d = 20$. Does a simulation agree, there and at $\mu = 1$?
 
 # %%
 # NBVAL_CHECK_OUTPUT
-for d in (1, 5, 20):
-    simulated = gradients.square_norm_gradients(0.0, d, 200_000).score.var()
-    exact = gradients.square_norm_variances(0.0, d)  # (2.7)
-    assert exact.score == (d + 2) * (d + 4) and abs(simulated / exact.score - 1) < 0.1
-    print(f"d = {d:2}: score {exact.score:.0f}, pathwise {exact.pathwise:.0f} (200 000 draws agree within 10 %)")
+for mu, d in ((0.0, 1), (0.0, 5), (0.0, 20), (1.0, 20)):
+    simulated = gradients.square_norm_gradients(mu, d, 200_000).score.var()
+    exact = gradients.square_norm_variances(mu, d)  # (2.7)
+    assert abs(simulated / exact.score - 1) < 0.1 and (mu or exact.score == (d + 2) * (d + 4))
+    print(
+        f"mu = {mu}, d = {d:2}: score {exact.score:.0f}, pathwise {exact.pathwise:.0f} (200 000 draws agree within 10 %)"
+    )
 
 # %% [markdown]
 # ### Exercise: the price of noise
@@ -234,18 +244,24 @@ draws_needed = check.draws_needed(draws_needed)
 widgets.gradient_explorer()
 
 # %% [markdown]
-# The same for readers without a kernel, for three numbers of dimensions.
+# At $\mu = 1$ and $d = 20$: $581/4$ times as many, about $1450$. The same for readers without a kernel, for three numbers of dimensions:
 
 # %%
-plotting.gradient_clouds(1.0, (1, 5, 20), 300, "300 single estimates each: the pathwise cloud keeps its width as d grows from 1 to 20, the score cloud becomes many times wider")
+plotting.gradient_clouds(
+    1.0,
+    (1, 5, 20),
+    300,
+    "300 single estimates each, on three different scales: the pathwise cloud keeps its width as d grows from 1 to 20, "
+    "the score cloud becomes many times wider",
+)
 
 # %% [markdown]
 # ### A remark on baselines
 #
-# The score has mean zero, so you may subtract a constant $b$ from $f$ without changing the mean of the estimate. The best constant is
-# $b = \mathbb{E}[f \varepsilon_1^2] = \mu^2 + d + 2$, and with it (2.7) shrinks to
+# The score has mean zero (put $f = 1$ into (2.2): the derivative of 1 is 0), so you may subtract a constant $c$ from $f$ without changing the mean of the estimate. The
+# variance is a parabola in $c$, lowest at $c = \mathbb{E}[f \varepsilon_1^2] = \mu^2 + d + 2$, where $c^2$ comes off (2.7):
 #
-# $$ \operatorname{Var}\big[ (\|z\|^2 - b)\, \varepsilon_1 \big] = 8\mu^2 + 2d + 4. \tag{2.8} $$
+# $$ \operatorname{Var}\big[ (\|z\|^2 - c)\, \varepsilon_1 \big] = 8\mu^2 + 2d + 4. \tag{2.8} $$
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -258,16 +274,20 @@ assert abs(with_baseline.mean() - 2 * mu) < 4 * with_baseline.std() / 400_000**0
 print("with the best baseline: same mean, variance 8 mu² + 2d + 4 within 5 %:", True)
 
 # %%
-plotting.variance_curves("exact variances against d at mu = 0, both axes logarithmic: the score function grows with d squared, with its best baseline with d, pathwise stays at 4")
+plotting.variance_curves(
+    "exact variances against d at mu = 0, both axes logarithmic: the score function grows with d squared, "
+    "with its best baseline with d, pathwise stays at 4"
+)
 
 # %% [markdown]
 # A baseline turns $d^2$ into $d$. Whoever has to use the score function uses one; and it still loses here.
 #
 # ### A harder function, and a printed number
 #
-# A textbook exercise (notebook 17.2 of *Understanding Deep Learning*) takes $f(z) = z^2 + \sin z$ with $\mu = \phi^3$ and $\sigma = e^{\phi}$, and prints 5.726 as the
-# *true value* of the derivative at $\phi = 0.5$. That is a mean over random draws. The true value needs none: since $\mathbb{E}[\sin z] = e^{-\sigma^2/2} \sin \mu$ for
-# a Gaussian,
+# A textbook exercise (notebook 17.2 of *Understanding Deep Learning*) takes $f(z) = z^2 + \sin z$ with $\mu = \phi^3$ and $\sigma = e^{\phi}$. It prints 5.726 as the
+# *true value* of the derivative at $\phi = 0.5$, and, a few cells further on, 5.725. Both are means over random draws; the true value needs none.
+# <!-- source: the repository udlbook/udlbook, Notebooks/Chap17/17_2_Reparameterization_Trick.ipynb -->
+# Since $\mathbb{E}[\sin z] = e^{-\sigma^2/2} \sin \mu$ for a Gaussian,
 #
 # $$ \mathbb{E}[f(z)] = \mu^2 + \sigma^2 + e^{-\sigma^2/2} \sin \mu, \qquad \mu = \phi^3, \quad \sigma = e^{\phi}. \tag{2.9} $$
 
@@ -281,9 +301,9 @@ assert abs(closed_form.item() - gradients.gaussian_mean(lambda z: z**2 + z.sin()
 print(f"exact derivative at phi = 0.5: {true_slope.item():.6f}")
 
 # %% [markdown]
-# Even a million draws leave a standard error of 0.008, as the next cell shows, so the last digits of the printed figure are chance. A check in this course never
-# compares with a random number where a closed form exists. The cell also asks which estimator of $dE/d\phi$ is noisier here. Now both $\mu$ and $\sigma$ depend on
-# $\phi$, so the score is $\varepsilon \mu'/\sigma + (\varepsilon^2 - 1)\,\sigma'/\sigma$.
+# So even the third decimal of the printed figures is chance. A check in this course never compares with a random number where a closed form exists. Which estimator of
+# $dE/d\phi$ is noisier here? Now both $\mu$ and $\sigma$ depend on $\phi$, so the score is $\varepsilon \mu'/\sigma + (\varepsilon^2 - 1)\,\sigma'/\sigma$.
+
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -297,14 +317,17 @@ def both(eps, phi):
 for phi in (0.3, 0.5):
     score, path = (gradients.moments(g).variance for g in both(gradients.hermite()[0], phi))
     print(f"phi = {phi}: variance score {score:.0f}, pathwise {path:.1f}, ratio {score / path:.2f}")
-million = path**0.5 / 1000
+printed = (path / 1e7) ** 0.5, (score / 1e8) ** 0.5  # with as many draws as that notebook takes
 assert abs(gradients.moments(both(gradients.hermite()[0], 0.5)[1]).mean - true_slope.item()) < 1e-8
-print(f"standard error of a mean of a million pathwise draws at phi = 0.5: {million:.3f}")
+print(
+    f"standard errors at phi = 0.5: 10 million pathwise draws {printed[0]:.4f}, 100 million score draws {printed[1]:.4f}"
+)
 
 # %% [markdown]
 # ### Where the path is no use
 #
-# "Pathwise is always better" would be wrong, too. **Predict** what it says about $f(z) = 1$ for $z > 0$, else 0. The probability of $z > 0$ certainly depends on $\mu$:
+# Almost ten times the variance, in one dimension: ten times as many draws buy the same error. But "pathwise is always better" would be wrong, too. **Predict** what the
+# path says about $f(z) = 1$ for $z > 0$, else 0. The probability of $z > 0$ certainly depends on $\mu$:
 # its derivative is the density of $z$ at 0. And for $f(z) = \sin(kz)$ with a large $k$?
 
 # %%
@@ -314,7 +337,9 @@ step = (z > 0).double()
 draws = score_gradient(step, z.detach(), 0.5, 1.0)
 truth = Normal(0.5, 1.0).log_prob(torch.tensor(0.0)).exp()
 assert abs(draws.mean() - truth) < 4 * draws.std() / 200_000**0.5
-print(f"a step: exact {truth:.3f}, score function agrees; a graph for the pathwise gradient exists: {step.requires_grad}")
+print(
+    f"a step: exact {truth:.3f}, score function agrees; a graph for the pathwise gradient exists: {step.requires_grad}"
+)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -327,9 +352,9 @@ for k in (1, 2, 5):
 
 # %% [markdown]
 # A step has slope 0 everywhere that a draw can land, so the path sees nothing, while the score function is right. And a function that wiggles fast has steep slopes but
-# small values, so there the score function wins. The path needs an $f$ that is differentiable and not too rough, and a $z$ that can move by a little. Codes that are
-# words or categories have no path. A decoder network is smooth, and its value is a sum over hundreds of pixels: the best case for the path, and the worst for the
-# score. Section 6 measures it.
+# small values, so there the score function wins. The path needs a continuous $f$ that is not too rough (the kinks of ReLU do no harm), and a $z$ that can move by a
+# little. Codes that are words or categories have no path. A decoder network is smooth enough, and its value is a sum over hundreds of pixels: the best case for the
+# path, and the worst for the score. Section 6 measures it.
 #
 # ## 5 · The line of code
 #
@@ -340,7 +365,7 @@ for k in (1, 2, 5):
 # <!-- confusion 7 -->
 # > **Log-variance, variance, or standard deviation? And where does the ½ come from?** The encoder returns $\log \sigma^2$, called `log_var`. The variance is
 # > `exp(log_var)`. The standard deviation is its *root*, and a root is a ½ in the exponent. That is all. Noise is multiplied by σ; $N(\mu, \sigma^2)$ is written with
-# > the variance; PyTorch's `Normal` and `torch.normal` take σ. Source S0 calls the encoder's output σ, a docstring in S1 says $\mu + \sigma^{0.5}\varepsilon$, and both
+# > the variance; PyTorch's `Normal` and `torch.normal` take σ. Source S0 calls the encoder's output σ, a docstring in S1 (another one) says $\mu + \sigma^{0.5}\varepsilon$, and both
 # > work only because the line below them does something else than they say.
 #
 # Why a logarithm at all? A linear layer returns any real number, a variance must be positive, and the exponential takes care of it. The KL needs $\log \sigma^2$, and
@@ -352,6 +377,7 @@ for k in (1, 2, 5):
 #
 # Write it. `mu` and `log_var` have shape `(batch, d)`, and so has the result. The check draws a hundred thousand codes, looks at their mean, deviation, shape and
 # independence, and then at both derivatives (2.11). *5 minutes.*
+
 
 # %%
 def reparameterize(mu, log_var):
@@ -410,11 +436,13 @@ for name, raw, to_sigma in (
     raw = raw.requires_grad_()
     (slope,) = torch.autograd.grad(to_sigma(raw).sum(), raw)
     assert torch.allclose(to_sigma(raw), sigma)
-    print(f"{name}: sigma {[round(v, 3) for v in to_sigma(raw).tolist()]}, d sigma/da {[round(v, 3) for v in slope.tolist()]}")
+    print(
+        f"{name}: sigma {[round(v, 3) for v in to_sigma(raw).tolist()]}, d sigma/da {[round(v, 3) for v in slope.tolist()]}"
+    )
 
 # %% [markdown]
-# The same three σ, other slopes. The exponential makes *relative* steps: half of σ, however large. Softplus makes absolute steps of at most 1 where σ is large. It is a
-# choice of optimisation, not of mathematics.
+# The same three σ, other slopes. The exponential makes *relative* steps: half of σ, however large. Softplus does so only where σ is small; where it is large, its slope
+# stays near 1. It is a choice of optimisation, not of mathematics.
 #
 # <!-- confusion 6 -->
 # > **NaN from `exp(log_var)`.** Relative steps can run away. In float32, $e^{89}$ is already infinite. Watch when it happens, and how an infinity becomes NaN:
@@ -428,12 +456,14 @@ for value in (10.0, 90.0, 180.0):
     (slope,) = torch.autograd.grad(kl.sum(), log_var)
     finite = [bool(torch.isfinite(t).all()) for t in (kl, slope, z)]
     assert finite == [value < 88.8, value < 88.8, value < 177.5]
-    print(f"log_var {value:5}: kl finite {finite[0]}, its gradient {finite[1]}, z {finite[2]}; z1 + z2 = {z.detach().sum():.0f}")
+    print(
+        f"log_var {value:5}: kl finite {finite[0]}, its gradient {finite[1]}, z {finite[2]}; z1 + z2 = {z.detach().sum():.0f}"
+    )
 
 # %% [markdown]
 # First the KL and its gradient overflow; Adam divides that infinity by an infinity, and the weights are NaN for ever. Later $z$ itself overflows, and the next layer
 # computes $\infty - \infty$. Something made `log_var` run off in the first place: most often a learning rate that is too high, or images with values up to 255. Look
-# there first. The package clamps `log_var` to $[-20, 20]$, far outside what a healthy model uses, and *warns* that it did so:
+# there first. The package clamps `log_var` to $[-20, 20]$, outside what a healthy model uses, and *warns* that it did so:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -482,6 +512,7 @@ print("more than 200 times the variance, and more than 3 times with a baseline:"
 # Suppose the gradient does not come through, because of a `.sample()`, a `.detach()`, a `torch.no_grad()`. The loss has two terms: rec no longer tells the encoder
 # anything, but kl still does. **Predict:** where does kl alone push the encoder, and what will the decoder do then?
 
+
 # %%
 def train_briefly(draw, images, seed=0):
     """One pass of Adam over the images; `draw(mu, log_var)` makes the codes. Returns rec and kl of the last batch."""
@@ -510,14 +541,15 @@ assert without[1] < 0.1 and with_path[1] > 1 and with_path[0] < without[0]
 print("without the path the code is empty, and rec is worse:", True)
 
 # %% [markdown]
-# kl falls to zero: every image gets the code distribution $N(0, I)$, which says nothing, and the decoder learns the mean image (206 nats on MNIST, the baseline of
-# lesson 00). The loss still falls at first, nothing crashes. If your kl goes to zero in the first epoch, check this line before you blame the model.
+# kl falls to zero: every image gets the code distribution $N(0, I)$, which says nothing, and the decoder can only learn the mean image (206 nats over all of MNIST, the
+# baseline of lesson 00; one batch scatters around it). The loss still falls at first, nothing crashes. If your kl goes to zero in the first epoch, check this line before you blame the model.
 #
 # ### Find the bug: a sampler that makes the loss better
 #
 # A colleague evaluates *your* trained model with their own script. Same weights, same images, same kl, and a −ELBO that is several nats **lower** than yours. They are
 # proud of it. Their sampler is below; a public library shipped this very line until February 2023. Mend it, run the check, and then think about why the number got
 # *better*.
+
 
 # %%
 def code_from_noise(mu, log_var, eps):
@@ -556,7 +588,7 @@ print("the bug lowers the reported number by more than 2 nats:", True)
 
 # %% [markdown]
 # Where σ is below 1, σ² is smaller still, so the codes get too little noise and rec is too good; kl charges for the σ that the encoder *said*. A code with less noise
-# carries more information than was paid for. The lower number is not a bound on anything. A lower loss is not evidence that the code is right: your test of mean and
+# carries more information than was paid for. The lower number is no bound on $-\log p(x)$. A lower loss is not evidence that the code is right: your test of mean and
 # standard deviation would have caught it in a second.
 #
 # ## 7 · How many draws per image?
@@ -567,11 +599,11 @@ print("the bug lowers the reported number by more than 2 nats:", True)
 #
 # Nearly all VAE code takes $S = 1$; Kingma and Welling (2014) found it enough with batches of about 100 images. Is that not terribly noisy? A batch has two sources of
 # noise: *which images* it holds, and *which codes* were drawn. Let $g(x, \varepsilon)$ be anything that you average, the loss or one entry of a gradient. With $B$
-# random images and $S$ draws for each, the law of total variance gives
+# random images and $S$ draws for each, the law of total variance (variance of the images' means, plus mean of the variances within an image) gives
 #
 # $$ \operatorname{Var}\Big[\frac{1}{BS} \sum_{b,s} g(x_b, \varepsilon_{bs})\Big] = \frac1B \Big( \underbrace{\operatorname{Var}_x\, \mathbb{E}_\varepsilon[g]}_{\text{between images}} + \frac1S\, \underbrace{\mathbb{E}_x \operatorname{Var}_\varepsilon[g]}_{\text{within an image}} \Big). \tag{2.13} $$
 #
-# Measure both parts for the loss and for two gradients: that of the decoder's output bias ($\hat x - x$), and that of the encoder's $\mu$, which is
+# Measure both parts for the loss and for two gradients: that of the decoder's output bias, which is $\hat x - x$, and that of the encoder's $\mu$, which is
 # $\partial\,\text{rec}/\partial z + \mu$. The cell draws 20 codes for each of 300 images.
 
 # %%
@@ -588,6 +620,7 @@ for _ in range(20):
     tables["encoder gradient"].append(slope + mu)
 tables = {name: torch.stack(rows) for name, rows in tables.items()}  # each (20, 300, entries)
 
+
 # %%
 def parts(g):
     """(draws, images, entries) -> the two variances of (2.13), each summed over the entries."""
@@ -599,7 +632,9 @@ shares = {}
 for name, g in tables.items():
     between, within = parts(g)
     shares[name] = within / (between + within)
-    print(f"{name:17s} between images {between:6.1f}, within an image {within:6.1f}: the draw makes {shares[name]:.0%} of the noise at S = 1")
+    print(
+        f"{name:17s} between images {between:6.1f}, within an image {within:6.1f}: the draw makes {shares[name]:.0%} of the noise at S = 1"
+    )
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -632,9 +667,9 @@ print("variance of 4000 batch means is what (2.13) says, within 10 %:", True)
 # The KL between two Gaussians has a formula (lesson 01). You could also sample it with the same $z$, and that is the only way when $q$ or the prior is more
 # complicated. Both estimate −ELBO:
 #
-# $$ A(z) = -\log p(x \mid z) + \text{KL}\big(q \,\|\, p(z)\big), \qquad B(z) = -\log p(x \mid z) + \log q(z \mid x) - \log p(z). \tag{2.14} $$
+# $$ \ell_{\text{closed}}(z) = -\log p(x \mid z) + \text{KL}\big(q \,\|\, p(z)\big), \qquad \ell_{\text{sampled}}(z) = -\log p(x \mid z) + \log q(z \mid x) - \log p(z). \tag{2.14} $$
 #
-# $A$ samples one thing and knows the other exactly; $B$ samples both. **Predict:** for one image, which of the two scatters less over draws of $z$?
+# The first samples one thing and knows the other exactly; the second samples both. **Predict:** for one image, which of the two scatters less over draws of $z$?
 
 # %%
 with torch.no_grad():
@@ -643,7 +678,9 @@ with torch.no_grad():
     log_ratio = torch.stack([losses.gaussian_log_prob(z, mu, log_var) - losses.gaussian_log_prob(z) for z in draws])
 closed, sampled = rec + losses.gaussian_kl(mu, log_var), rec + log_ratio  # (2.14)
 print(f"mean over images: closed {closed.mean():.2f}, sampled {sampled.mean():.2f} nats")
-print(f"standard deviation within an image: closed {closed.var(0).mean().sqrt():.1f}, sampled {sampled.var(0).mean().sqrt():.1f} nats")
+print(
+    f"standard deviation within an image: closed {closed.var(0).mean().sqrt():.1f}, sampled {sampled.var(0).mean().sqrt():.1f} nats"
+)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -653,8 +690,9 @@ assert sampled.var(0).mean() < closed.var(0).mean()
 print("same mean within four standard errors, and the sampled one scatters less:", True)
 
 # %% [markdown]
-# Surprised? Sampling *more* gave *less* noise, because the two errors cancel. By Bayes' rule $B(z) = -\log p(x) + \log \frac{q(z|x)}{p(z|x)}$. The nearer $q$ comes to
-# the true posterior, the more constant $B$ gets; if they are equal, $B$ is $-\log p(x)$ for *every* $z$. In $A$ the cancellation is lost. For the value of the loss
+# Surprised? Sampling *more* gave *less* noise, because the two errors cancel. By Bayes' rule $\ell_{\text{sampled}}(z) = -\log p(x) + \log \frac{q(z|x)}{p(z|x)}$. The
+# nearer $q$ comes to the true posterior, the more constant this gets; if they are equal, it is $-\log p(x)$ for *every* $z$. In $\ell_{\text{closed}}$ the cancellation
+# is lost. For the value of the loss
 # this hardly matters, as section 7 says. For training the closed form is usual, and the next section shows that for the *gradient* it is the better of the two, but not
 # the best.
 #
@@ -667,12 +705,12 @@ print("same mean within four standard errors, and the sampled one scatters less:
 # </details>
 #
 # Take a model where all is known, $p(z) = N(0, 1)$, $p(x \mid z) = N(2z, 1)$, and the exact posterior at $x = 1.5$ as $q$. The ELBO is at its maximum, the true
-# gradient is 0. Yet an estimator may scatter around that 0. Differentiate $B$ with respect to $\mu$: $z = \mu + \sigma\varepsilon$ moves, and $\mu$ also stands in
+# gradient is 0. Yet an estimator may scatter around that 0. Differentiate $\ell = \ell_{\text{sampled}}$ with respect to $\mu$: $z = \mu + \sigma\varepsilon$ moves, and $\mu$ also stands in
 # $\log q$ itself,
 #
-# $$ \frac{dB}{d\mu} = \underbrace{\frac{\partial B}{\partial z} \frac{\partial z}{\partial \mu}}_{\text{path}} \;+\; \underbrace{\frac{\partial}{\partial \mu} \log q(z)}_{\text{score, mean 0}}. \tag{2.15} $$
+# $$ \frac{d\ell}{d\mu} = \underbrace{\frac{\partial \ell}{\partial z} \frac{\partial z}{\partial \mu}}_{\text{path}} \;+\; \underbrace{\frac{\partial}{\partial \mu} \log q(z)}_{\text{score, mean 0}}. \tag{2.15} $$
 #
-# The second part has mean zero, so you may drop it. What remains vanishes for **every** draw once $q$ is the posterior, since $B$ is then constant in $z$. This is
+# The second part has mean zero, so you may drop it. What remains vanishes for **every** draw once $q$ is the posterior, since $\ell$ is then constant in $z$. This is
 # *sticking the landing* (Roeder, Wu & Duvenaud, 2017). Exact variances, by quadrature:
 
 # %%
@@ -714,7 +752,7 @@ assert noise["sticking the landing"] < noise["closed-form KL"] < noise["sampled 
 print("sticking the landing < closed-form KL < sampled KL:", True)
 
 # %% [markdown]
-# More than half of the encoder's noise was the score term. Far from the posterior, early in training, the order may be the other way round: dropping a mean-zero term
+# Without the score term more than half of the encoder's noise is gone. Far from the posterior, early in training, the order may be the other way round: dropping a mean-zero term
 # helps only where it cancels something.
 #
 # ### More than one sample *inside* the logarithm
@@ -777,8 +815,8 @@ assert abs(means["DReG"] - means["plain L_2"]) < 1e-6 < abs(means["weights not s
 #
 # <details><summary>Answers</summary>
 #
-# 1. Mean over many calls, standard deviation over many calls, and both derivatives pass. But all images of a batch share their noise, so the mean over the batch no
-#    longer averages it away: "within" in (2.13) is not divided by $B$, and the gradient becomes noisy in a way that larger batches do not cure.
+# 1. Mean and standard deviation over many calls pass, and so do both derivatives; only the spread within *one* batch, which the check looks at, gives it away. All
+#    images share their noise, so what it does to all of them alike is not divided by $B$ in (2.13): a noise that larger batches do not cure.
 # 2. You need no gradient then, so it makes no difference how the draw is made. But a draw it must be, if the number is to be a bound (lesson 03).
 # 3. The pathwise one: $f'(z) \to f'(\mu)$. The score estimate $f(z)\,\varepsilon/\sigma$ has a variance that grows like $1/\sigma^2$. A trained encoder has small σ:
 #    one more reason for the factor of thousands.

@@ -153,7 +153,7 @@ def test_the_best_number_of_draws_when_encoding_costs_something():
 
 
 def test_the_sampled_bound_has_no_noise_at_the_posterior():
-    """(2.14): with q = p(z|x), B(z) is -log p(x) for every z, while A(z) scatters; both have mean -ELBO."""
+    """(2.14): with q = p(z|x), the sampled form is -log p(x) for every z, while the closed one scatters; both have mean -ELBO."""
     eps, weight = gradients.hermite(40)
     z = (MEAN + VARIANCE**0.5 * eps)[:, None]
     mu, log_var = torch.tensor([[MEAN]], dtype=torch.float64), torch.tensor([[math.log(VARIANCE)]], dtype=torch.float64)

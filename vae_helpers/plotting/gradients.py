@@ -71,7 +71,7 @@ def reparameterization_figure() -> None:
         axes.set(xlim=(-0.9, 6.4), ylim=(-2.0, 1.25), aspect="equal")
         axes.axis("off")
         _box(axes, 0, 0.75, "$\\mu$", "#e8dcf5")
-        _box(axes, 0, -0.75, "log_var", "#e8dcf5")
+        _box(axes, 0, -0.75, "$\\sigma$", "#e8dcf5")
         _box(axes, 5.6, 0, "$f(z)$", "#dce9f7")
         _back(axes, (4.95, -0.2), (3.42, -0.2))
     _dice(left, 2.8, 0, "$z\\sim q$")
@@ -80,7 +80,7 @@ def reparameterization_figure() -> None:
         _forward(left, (0.62, y), (2.3, 0.3 if y > 0 else -0.3))
     _forward(left, (3.36, 0.1), (4.98, 0.1))
     left.text(1.35, 0, "✕", color="#bd1f01", fontsize=20, ha="center", va="center")
-    left.text(2.8, -1.5, "the roll itself depends on $\\mu$ and log_var", ha="center", fontsize=9)
+    left.text(2.8, -1.5, "the roll itself depends on $\\mu$ and $\\sigma$", ha="center", fontsize=9)
     _box(right, 2.8, 0, "$\\mu+\\sigma\\varepsilon$", "#d8efd9")
     _dice(right, 2.8, -1.2, "$\\varepsilon\\sim N(0,1)$")
     right.set_title("the same draw, with the dice at the side")
@@ -126,6 +126,7 @@ def gradient_clouds(mu: float, dimensions: tuple[int, ...], samples: int, alt: s
     for axes, d in zip(all_axes[0], dimensions, strict=True):
         draw_clouds(axes, square_norm_gradients(mu, d, samples, generator=torch.Generator().manual_seed(0)), mu, d)
         axes.set_xlabel("one estimate of the derivative")
+    figure.supxlabel("line: exact derivative    diamond: mean of all draws    (mind the different scales)", fontsize=9)
     show(figure, alt)
 
 
@@ -138,7 +139,13 @@ def variance_curves(alt: str, *, mu: float = 0.0, largest: int = 100) -> None:
     for label, values, style, color in zip(labels, columns, ("-", "--", "-"), (SCORE, SCORE, PATH), strict=True):
         axes.plot(d, values, style, color=color)
         axes.text(largest * 1.07, values[-1], label, color=color, va="center")
-    axes.set(xscale="log", yscale="log", xlabel="dimensions $d$", ylabel="variance of one estimate", ylim=(2, 2e4))
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="dimensions $d$",
+        ylabel=f"variance of one estimate, $\\mu$ = {mu:g}",
+        ylim=(2, 2e4),
+    )
     axes.set_xticks([1, 3, 10, 30, 100], ["1", "3", "10", "30", "100"])
     axes.minorticks_off()
     show(figure, alt)
