@@ -1,4 +1,4 @@
-"""The command line: python -m vae_helpers doctor | fetch | train | reproduce, each with --json and --help.
+"""The command line: python -m vae_helpers doctor | fetch | train | reproduce | classify, each with --json and --help.
 
 Exit codes: 0 all is well, 1 something is wrong with the machine, the data or the training, 2 the command was not understood or its
 reader went away, 130 it was interrupted. torch is imported inside the commands, so that --help is quick and `doctor` works without it.
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 PROG = "python -m vae_helpers"
+RULES = ("reconstruction", "elbo", "plug-in", "importance-weighted")  # the classifier's, which imports torch
 
 
 class UsageError(Exception):
@@ -187,6 +188,58 @@ def reproduce(arguments: argparse.Namespace) -> int:
         arguments.result = work.rows_as_json(rows)
 
 
+def classify(arguments: argparse.Namespace) -> int:
+    import time
+
+    import numpy as np
+
+    from vae_helpers import data, paths
+    from vae_helpers.checkpoints import CheckpointError, load
+    from vae_helpers.classifier import GenerativeClassifier
+    from vae_helpers.devices import pick_device, use_quota_threads
+    from vae_helpers.scoring import check_rule
+
+    try:
+        check_rule(arguments.rule, arguments.samples)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    use_quota_threads()
+    path = arguments.checkpoint or paths.CHECKPOINTS / "classifier.safetensors"
+    if arguments.checkpoint is None and not path.exists():
+        raise CheckpointError(
+            f"{path} does not exist. Type: {PROG} train classifier (some minutes), then "
+            f'{PROG} classify "{paths.RUNS / "classifier.safetensors"}"'
+        )
+    model = load(path).model
+    if model.num_classes != 10 or model.pixels != 784:
+        raise CheckpointError(
+            f"{path} holds a model with {model.num_classes} labels and {model.pixels} pixels, but the images have 10 and 784: "
+            f"choose a conditional one, such as that of {PROG} train S2-CVAE"
+        )
+    settings = {"rule": arguments.rule, "samples": arguments.samples}
+    classifier = GenerativeClassifier.from_model(model.to(pick_device()), **settings)
+    test = data.load("auto", "test")
+    test = test if arguments.images is None else test.random_subset(arguments.images)
+    x, y = test.x.numpy(), test.y.numpy()
+    started = time.perf_counter()
+    log_p = classifier.predict_log_proba(x)
+    seconds = time.perf_counter() - started
+    result = {
+        "accuracy": round(float((log_p.argmax(1) == y).mean()), 4),
+        "label_nll": round(-float(log_p[np.arange(len(y)), y].mean()), 4),
+        "images": len(y),
+        "images_per_second": round(len(y) / seconds, 1),
+        **settings,
+        "checkpoint": str(path),
+    }
+    arguments.result = json.dumps(result, indent=2)
+    print(
+        f"{100 * result['accuracy']:.2f} % of {len(y)} test images ({test.name}) right, label NLL {result['label_nll']:.3f} nats; "
+        f"{result['images_per_second']:.0f} images a second by the rule {arguments.rule}"
+    )
+    return 0
+
+
 def _writable(path: Path | None) -> Path | None:
     """`path`, after its folder was made: hours of training must not end at a name that cannot be written."""
     if path is not None:
@@ -201,9 +254,11 @@ def _writable(path: Path | None) -> Path | None:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog=PROG, description="Look after the course: check the machine, fetch the data, train the models."
+        prog=PROG, description="Look after the course: check the machine, fetch the data, train and test the models."
     )
-    commands = parser.add_subparsers(title="commands", metavar="doctor | fetch | train | reproduce", required=True)
+    commands = parser.add_subparsers(
+        title="commands", metavar="doctor | fetch | train | reproduce | classify", required=True
+    )
 
     def add(command, text: str) -> Parser:
         added = commands.add_parser(command.__name__, help=text, description=text)
@@ -237,7 +292,35 @@ def _parser() -> Parser:
     reproducing.add_argument(
         "--out", type=Path, metavar="FILE", help="store rows and conditions as JSON, epoch by epoch"
     )
+
+    classifying = add(classify, "classify the test images by Bayes' rule over a conditional VAE")
+    classifying.add_argument(
+        "checkpoint",
+        nargs="?",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="default: data/checkpoints/classifier.safetensors",
+    )
+    classifying.add_argument(
+        "--rule", choices=RULES, default="plug-in", help="how log p(x|y) is estimated (default: plug-in)"
+    )
+    classifying.add_argument(
+        "--samples",
+        type=_whole,
+        default=1,
+        metavar="K",
+        help="codes an image and label (default: 1; 0: reconstruct from the posterior mean; plug-in draws none)",
+    )
+    classifying.add_argument(
+        "--images", type=_positive, metavar="N", help="a random N of the test images (default: all)"
+    )
     return parser
+
+
+def _whole(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
 
 
 def _positive(text: str) -> int:

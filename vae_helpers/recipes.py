@@ -186,6 +186,13 @@ _FAMILIES = [
     for sigma in SIGMAS
 ]
 
+_CLASSIFIER = Recipe(  # joins _SHIPPED together with its file
+    "classifier",
+    "the conditional VAE behind the generative classifier of lesson 08",
+    dict(latent_dim=32, encoder_sizes=(512, 512), decoder_sizes=(512, 512), activation="silu", num_classes=10),
+    dict(epochs=64, batch_size=128, learning_rate=2e-3, schedule="cosine", warmup=0.02),
+)
+
 SOURCES = tuple(recipe.name for recipe in _SOURCES)
 SHIPPED = tuple(recipe.name for recipe in _SHIPPED + _FAMILIES)
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _SOURCES + _SHIPPED + _FAMILIES}
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in [*_SOURCES, *_SHIPPED, *_FAMILIES, _CLASSIFIER]}

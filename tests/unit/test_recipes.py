@@ -23,7 +23,7 @@ def test_network_has_as_many_parameters_as_its_source(name):
 
 def test_sources_and_shipped_models_are_all_recipes():
     assert set(SOURCES) == set(PARAMETERS)
-    assert set(RECIPES) == {*SOURCES, *SHIPPED}
+    assert set(RECIPES) == {*SOURCES, *SHIPPED, "classifier"}
     assert all(RECIPES[name].name == name for name in RECIPES)
 
 
