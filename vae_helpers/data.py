@@ -140,8 +140,8 @@ def find_mnist(root: str | Path | None = None) -> Path:
         if folder is None:
             raise _missing(f"{root} holds none of its files", Path(root))
         return folder
-    shared = os.environ.get("VAE_DATA_DIR")
-    if shared and (folder := _complete(Path(shared).expanduser())):
+    shared = shared_folder()
+    if shared and (folder := _complete(shared)):
         return folder
     own = _home(paths.DATA)
     if not damaged(own):
@@ -157,6 +157,18 @@ def find_mnist(root: str | Path | None = None) -> Path:
         if shared:
             raise MissingData(f"VAE_DATA_DIR={shared} holds none of MNIST's files. {error}") from error
         raise
+
+
+def shared_folder() -> Path | None:
+    """The folder in VAE_DATA_DIR. A relative one counts from the working directory, or else from the course's own folder.
+
+    (Notebooks run in `notebooks/`, whatever the directory was in which the variable was set.)
+    """
+    name = os.environ.get("VAE_DATA_DIR")
+    if not name:
+        return None
+    folder = Path(name).expanduser()
+    return folder if folder.exists() or folder.is_absolute() else paths.ROOT / folder
 
 
 def offline() -> bool:

@@ -182,7 +182,7 @@ def _data() -> Iterator[Result]:
     from vae_helpers import data
 
     expected = "MNIST's four files, each with the right SHA-256"
-    shared = os.environ.get("VAE_DATA_DIR")
+    shared = data.shared_folder()
     try:
         with _offline():
             folder = data.find_mnist()

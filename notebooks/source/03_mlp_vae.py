@@ -613,8 +613,7 @@ plotting.reproduction_figure(
 # %% [markdown]
 # **Questions worth thinking about**
 #
-# <!-- source: invented for the questions -->
-# 1. A classmate's loss reads 0.137. What has been averaged, and what would you multiply by?
+# 1. <!-- source: invented --> A classmate's loss reads 0.137. What has been averaged, and what would you multiply by?
 # 2. <!-- source: invented --> Your bound is 106 nats on the training images and 112 on the test images, a friend's is 104 and 120. Whose model is better, and what is happening in the other?
 # 3. You double `latent_dim` from 20 to 40 and the bound does not change. Is that a bug?
 #

@@ -394,3 +394,17 @@ def test_no_training_image_of_mnist_is_in_the_test_set():
     train, test = data.load("mnist", "train", REAL), data.load("mnist", "test", REAL)
     seen = Counter(bytes(row) for row in train.images.numpy().reshape(-1, 784))
     assert not [i for i, row in enumerate(test.images.numpy().reshape(-1, 784)) if bytes(row) in seen]
+
+
+def test_a_relative_shared_folder_counts_from_the_course_too(places, tmp_path, monkeypatch):
+    """make course runs its kernels in notebooks/, wherever VAE_DATA_DIR=../shared/data was typed."""
+    (tmp_path / "course" / "notebooks").mkdir()
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setattr(data.paths, "ROOT", tmp_path / "course")
+    monkeypatch.setenv("VAE_DATA_DIR", "../shared")
+    for working_directory in (tmp_path / "course", tmp_path / "course" / "notebooks"):
+        monkeypatch.chdir(working_directory)
+        assert data.shared_folder().resolve() == shared
+    monkeypatch.delenv("VAE_DATA_DIR")
+    assert data.shared_folder() is None
