@@ -22,6 +22,13 @@ from vae_helpers.plotting.elbo import (
     mean_field_figure,
     naive_histograms,
 )
+from vae_helpers.plotting.explore import (
+    interpolation_figure,
+    label_bars_figure,
+    latent_map_figure,
+    reconstruction_figure,
+    restyled_figure,
+)
 from vae_helpers.plotting.gradients import gradient_clouds, reparameterization_figure, two_views_figure, variance_curves
 from vae_helpers.plotting.images import as_picture, draw_images, image_rows, image_sheet, png, tile
 from vae_helpers.plotting.latent import code_map, decoder_sheet, latent_grid, latent_scatter
@@ -64,16 +71,21 @@ __all__ = [
     "image_posterior",
     "image_rows",
     "image_sheet",
+    "interpolation_figure",
+    "label_bars_figure",
     "latent_grid",
+    "latent_map_figure",
     "latent_scatter",
     "mean_field_figure",
     "mean_histogram",
     "naive_histograms",
     "png",
     "rate_distortion_figure",
+    "reconstruction_figure",
     "reparameterization_figure",
     "reproduction_figure",
     "reshape_figure",
+    "restyled_figure",
     "show",
     "sigma_curve",
     "sigma_family_figure",

@@ -44,7 +44,8 @@ def picture_explorer(
     caption  optional, the text under the picture, from the same values
     """
     values = [c.value for c in controls]
-    picture = w.Image(value=draw(*values), format="png", layout=w.Layout(width="280px"))
+    unstretched = w.Layout(width="280px", align_self="flex-start")  # else it grows as tall as the controls beside it
+    picture = w.Image(value=draw(*values), format="png", layout=unstretched)
     picture.add_class("explorer-picture")
     text = w.Label(caption(*values) if caption else "")
     problem = w.Label("")
@@ -60,5 +61,6 @@ def picture_explorer(
 
     for control in controls:
         control.observe(redraw, "value")
-    box = w.HBox([w.VBox([*controls, text, problem]), picture])
+    left = w.VBox([*controls, text, problem], layout=w.Layout(flex="0 0 auto"))
+    box = w.HBox([left, picture], layout=w.Layout(flex_flow="row wrap"))  # the picture goes below where there is no room
     return replace(name, box)
