@@ -120,9 +120,7 @@ class Curve(_GaussianNoise):
     The line crosses itself, so an x at a crossing has two explanations and its posterior two modes.
     """
 
-    crossing = (
-        1.0626725956937344  # decode(crossing) = decode(-crossing) = (0, cos(2 crossing)): the root of 0.8 z = sin 2z
-    )
+    crossing = 1.0626725956937344  # the root of 0.8 z = sin 2z: decode(crossing) = decode(-crossing)
 
     def __init__(self, sigma_x: float = 0.25) -> None:
         super().__init__(2, 1, sigma_x)

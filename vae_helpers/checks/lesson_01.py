@@ -86,7 +86,7 @@ EXERCISES = [
             Bug(
                 "divided by dz",
                 lambda v, dz: torch.logsumexp(v, -1) - math.log(dz),
-                "You divide by dz. Area is height times width: multiply, so add log dz. (A well-known textbook has this slip.)",
+                "You divide by dz. Area is height times width: multiply, so add log dz. (The notebooks of a well-known textbook have this slip.)",
             ),
             Bug(
                 "dz for log dz",
@@ -244,6 +244,11 @@ EXERCISES = [
                 "spread with sigma",
                 lambda *a: _elbo(*a, variance=lambda v: torch.exp(v / 2)),
                 "The spread term takes the variance exp(log_var), not the standard deviation.",
+            ),
+            Bug(
+                "spread with log_var",
+                lambda *a: _elbo(*a, variance=lambda v: v),
+                "The spread term takes the variance, which is exp(log_var), not its logarithm.",
             ),
             Bug("spread without w", lambda *a: _elbo(*a, slope=0), "z is multiplied by w, so its variance by w^2."),
             Bug("w not squared", lambda *a: _elbo(*a, slope=1), "The variance of w z is w^2 sigma^2: square the w."),

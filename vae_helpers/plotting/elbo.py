@@ -32,11 +32,11 @@ class CurvePicture:
         left.plot(*curve.decode(self.codes).T, color=GREY, linewidth=0.8)
         left.set(xlim=(-3.2, 3.2), ylim=(-1.9, 1.9), xlabel="$x_1$", ylabel="$x_2$", title="p(x), and p(x|z) in red")
         right.plot(self.codes[:, 0], curve.log_prior(self.codes).exp(), "--", color=GREY, label="prior p(z)")
-        right.set(xlim=(-3, 3), ylim=(0, 3.2), xlabel="$z$", ylabel="density", title="p(z|x) for x = f(z)")
+        right.set(xlim=(-3, 3), ylim=(0, 3.8), xlabel="$z$", ylabel="density", title="p(z|x) for x = f(z)")
         self.blobs = [Circle((0, 0), k * curve.sigma_x, fill=False, color=RED, linewidth=1.4) for k in (1, 2)]
         for blob in self.blobs:
             left.add_patch(blob)
-        self.posterior = right.add_patch(Polygon([(0, 0)], color=BLUE, alpha=0.5, label="posterior p(z|x)"))
+        self.posterior = right.add_patch(Polygon([(0, 0)], color=BLUE, alpha=0.5, label="p(z|x)"))
         self.place = right.axvline(0, color=RED, linewidth=1.4, label="z")
         right.legend(loc="upper left", fontsize=8)
         self.moving = [*self.blobs, self.posterior, self.place]
@@ -59,8 +59,8 @@ def curve_figure(codes: Sequence[float], alt: str, *, curve: exact.Curve | None 
     figure, axes = plt.subplots(2, len(codes), figsize=(3.1 * len(codes), 4.8), squeeze=False)
     for i, (column, z) in enumerate(zip(axes.T, codes, strict=True)):
         CurvePicture(*column, curve or exact.Curve()).move(z)
-        column[0].set_title(f"z = {z:.2f}")
-        column[1].set_title("")
+        column[0].set_title(f"p(x), and p(x|z) of z = {z:.2f}", fontsize=10)
+        column[1].set_title("p(z|x) for x at the centre", fontsize=10)
         if i:
             column[1].get_legend().remove()
     show(figure, alt)
@@ -142,10 +142,10 @@ def elbo_map(mu: Tensor, sigma: Tensor, elbo: Tensor, best: tuple[float, float],
     figure, axes = plt.subplots(figsize=(6, 3.8))
     top = float(elbo.max())
     levels = [top - drop for drop in (20, 10, 5, 2, 1, 0.5, 0.1)]
-    lines = axes.contour(mu, sigma, elbo, levels=levels, cmap="viridis")
-    axes.clabel(lines, fmt=lambda level: f"−{top - level:g}", fontsize=8)
-    axes.plot(*best, "*", color=RED, markersize=14)
-    axes.annotate("posterior", best, (8, 8), textcoords="offset points", color=RED)
+    lines = axes.contour(mu, sigma, elbo, levels=levels, colors=BLUE, linestyles="-", linewidths=1.2)
+    axes.clabel(lines, fmt=lambda level: f"−{top - level:g}", fontsize=8, colors="k")
+    axes.plot(*best, "*", color=RED, markersize=12, linestyle="none", label="the posterior")
+    axes.legend(loc="lower right", fontsize=9)
     axes.set(xlabel="mean $\\mu$ of q", ylabel="standard deviation $\\sigma$ of q", title="ELBO, nats below its best")
     show(figure, alt)
 
