@@ -69,5 +69,5 @@ def test_an_answer_that_crashes_is_reported_and_not_raised():
 
 
 def test_an_unknown_check_names_those_that_exist():
-    with pytest.raises(AttributeError, match="there are:.*best_p"):
+    with pytest.raises(AttributeError, match=r"there are:.*best_p"):
         checks.no_such_check  # noqa: B018

@@ -62,5 +62,7 @@ def picture_explorer(
     for control in controls:
         control.observe(redraw, "value")
     left = w.VBox([*controls, text, problem], layout=w.Layout(flex="0 0 auto"))
-    box = w.HBox([left, picture], layout=w.Layout(flex_flow="row wrap"))  # the picture goes below where there is no room
+    box = w.HBox(
+        [left, picture], layout=w.Layout(flex_flow="row wrap")
+    )  # the picture goes below where there is no room
     return replace(name, box)
