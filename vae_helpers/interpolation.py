@@ -26,11 +26,11 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     if norm_a == 0 or norm_b == 0:
         raise ValueError("slerp turns a direction, and a code at the centre has none: use lerp")
     u, v, t = a / norm_a, b / norm_b, t[:, None]
-    angle = 2 * torch.atan2((u - v).norm(), (u + v).norm())  # exact for small angles too, where arccos(u . v) is not
+    angle = torch.arccos((u @ v).clamp(-1, 1))
     sine = torch.sin(angle)
     if (u + v).norm() < 1e-6:
         raise ValueError("slerp: opposite codes are joined by many arcs, none shorter than the others: use lerp")
-    if sine < 1e-6:
+    if sine < 1e-6:  # the arc is as good as straight
         direction = (1 - t) * u + t * v
     else:
         direction = (torch.sin((1 - t) * angle) * u + torch.sin(t * angle) * v) / sine

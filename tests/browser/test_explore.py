@@ -1,9 +1,11 @@
 """The explorers in Chromium: the decoder in JavaScript agrees with torch, the saved page needs nobody, and JupyterLab shows them all."""
 
 import base64
+import re
 import statistics
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 from playwright.sync_api import Locator, Page, expect
@@ -21,7 +23,8 @@ KERNEL_MS = 60 * 3  # through the kernel: at most 60 on an idle machine, and tes
 CASES = [
     dict(activation="relu"),
     dict(activation="tanh", decoder_sizes=(8, 30)),
-    dict(activation="silu", decoder_sizes=()),
+    dict(activation="silu"),
+    dict(decoder_sizes=()),
     dict(activation="softplus", num_classes=10),
     dict(activation="relu", num_classes=10, label_in=("encoder",)),
     dict(activation="tanh", num_classes=10, label_in=("encoder", "decoder", "prior")),
@@ -54,6 +57,22 @@ def in_page(page: Page, model: VAE, images: data.ImageSet, z: torch.Tensor, y: t
     with torch.no_grad():
         expected = model.mean_image(model.decode(z, y))
     return torch.tensor(page.evaluate(DECODE, [LatentMap._esm, [case]])[0]), expected
+
+
+UNPACK = """async ([source, text, count]) => {
+  const js = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+  const view = new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+  const [{ weights, biases }] = js.unpack(view, [1, count], 2);
+  return [...weights, ...biases];
+}"""
+
+
+def test_every_16_bit_number_arrives_exactly(page):
+    numbers = np.arange(2**16, dtype=np.uint16).view("<f2")
+    numbers = numbers[np.isfinite(numbers)]
+    text = base64.b64encode(numbers.tobytes()).decode()
+    found = page.evaluate(UNPACK, [LatentMap._esm, text, len(numbers) // 2])
+    assert np.array_equal(np.array(found), numbers.astype(np.float64))
 
 
 def codes(n: int) -> torch.Tensor:
@@ -108,6 +127,9 @@ def steer_the_map(page: Page, place: Locator) -> None:
     map_, picture = place.locator(".latent-map-codes"), place.locator(".latent-map-picture")
     caption = place.locator("[aria-live=polite]")
     assert changes(picture, lambda: drag(page, map_, (0.5, 0.5), (0.25, 0.3)))
+    numbers = re.findall(r"−?\d+\.\d+", caption.inner_text())[:2]
+    where = [float(number.replace("−", "-")) for number in numbers]
+    assert where == pytest.approx([-1.80, 1.08], abs=0.06), "the point follows the pointer; z2 grows upwards"
     assert changes(picture, lambda: map_.press("Home"))
     expect(caption).to_have_text("z = (0.00, 0.00), at distance 0.00 from the centre")
     for key, said in (
@@ -121,6 +143,7 @@ def steer_the_map(page: Page, place: Locator) -> None:
     expect(caption).to_contain_text("(−0.40, 0.00)")
 
 
+ACTIVE_CELL = "window.jupyterapp.shell.currentWidget.content.activeCellIndex"
 REDRAW = """async (map) => {  // milliseconds from an event to its picture, forty times
   const times = [], press = (key) => map.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
   for (let i = 0; i < 40; i++) {
@@ -144,6 +167,12 @@ def test_the_saved_page_needs_no_kernel_and_no_network(page, digits, tmp_path):
     page.goto(path.as_uri())
     expect(page.get_by_role("heading")).to_have_text("1 < 2 STATE")
     steer_the_map(page, page.locator("body"))
+    page.set_viewport_size({"width": 800, "height": 300})
+    scrolled = page.evaluate("window.scrollTo(0, 20), window.scrollY")
+    page.keyboard.press("ArrowDown")  # the map has the focus
+    expect(page.locator("[aria-live=polite]")).to_contain_text("(−0.40, −0.10)")
+    assert page.evaluate("new Promise((done) => setTimeout(() => done(window.scrollY), 300))") == scrolled > 0
+    page.set_viewport_size({"width": 1300, "height": 1000})
     times = page.locator(".latent-map-codes").evaluate(REDRAW)
     assert statistics.median(times) < FRAME_MS
     print(f"the decoder in the page: median {statistics.median(times):.2f} ms")
@@ -255,7 +284,10 @@ def test_jupyterlab_shows_the_explorers_and_they_answer(lab, page, tmp_path):
 
     three, picture = labels.get_by_label("3", exact=True), labels.locator(".latent-map-picture")
     assert changes(picture, three.check)
+    active = page.evaluate(ACTIVE_CELL)
     assert changes(picture, lambda: three.press("ArrowRight"))
+    labels.locator(".latent-map-codes").press("ArrowDown")
+    assert page.evaluate(ACTIVE_CELL) == active, "JupyterLab took the key for its own"
     labels.screenshot(path=tmp_path / "labels.png")
 
     drag(page, failing.locator(".drawing-pad"), (0.3, 0.3), (0.6, 0.6))

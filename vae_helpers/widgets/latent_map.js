@@ -202,7 +202,6 @@ function render({ model, el }) {
   root.append(map, right);
   root.className = "latent-map";
   root.style.cssText = "display:flex;flex-wrap:wrap;gap:16px;align-items:flex-start;padding:3px;";
-  root.setAttribute("data-lm-suppress-shortcuts", "true"); // else JupyterLab takes the arrow keys to go to another cell
   el.append(root);
 
   const pictureContext = picture.getContext("2d"), pixels = pictureContext.createImageData(PIXELS, PIXELS);
@@ -251,6 +250,7 @@ function render({ model, el }) {
     move(event.key === "Home" ? [0, 0] : z.map((value, i) => value + step * STEPS[event.key][i]));
     model.save_changes();
   });
+  // else JupyterLab takes the arrow keys, those of the digit buttons too, to go to another cell
   root.addEventListener("keydown", (event) => event.key.startsWith("Arrow") && event.stopPropagation());
   for (const name of ["change:z", "change:digit"]) model.on(name, redraw);
   redraw();
