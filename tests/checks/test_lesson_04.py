@@ -66,8 +66,6 @@ RIGHT = [
     ("learned_sigma_nll", lambda m, x, ls: -losses.gaussian_log_prob(x, m, 2 * ls.expand(x.shape[1]))),
     ("effective_beta", lambda a, b, w: (w / b) / (1 / a)),
     ("effective_beta", lambda a, b, w: torch.tensor(w, dtype=torch.double) * a / b),
-    ("beta_of_the_proposal", 784 / 20),
-    ("beta_of_the_proposal", torch.tensor(39.2)),
 ]  # fmt: skip
 WRONG = [
     ("gaussian_nll", lambda m, x, s: F.mse_loss(m, x, reduction="none").sum(1) + x.shape[1] / 2 * math.log(math.pi)),
@@ -88,8 +86,6 @@ WRONG = [
     ("learned_sigma_nll", lambda m, x, ls: 0.5 * ((x - m).square() * torch.exp(-2 * ls) + 2 * ls).sum(1)),
     ("effective_beta", lambda a, b, w: a / (b * w)),
     ("effective_beta", lambda a, b, w: 1.0),
-    ("beta_of_the_proposal", 20.0),
-    ("beta_of_the_proposal", -39.2),
 ]  # fmt: skip
 
 

@@ -383,18 +383,4 @@ EXERCISES = [
         general_hint="rec/a + w kl/b = (1/a) (rec + beta kl): which beta?",
         goes_on_with="kl_weight * rec_divided_by / kl_divided_by",
     ),
-    Exercise(
-        "beta_of_the_proposal",
-        39.2,
-        bugs=[
-            Bug("one", 1.0, "beta = 1 is what the code had *before* the proposal. Put a = 784 and b = 20 into (4.11)."),
-            Bug("rounded", 39.0, "Right in size. Keep the fraction: 784 / 20."),
-            Bug("784", 784.0, "That would be a kl that is not divided at all. The proposal divides it by 20."),
-            Bug("20", 20.0, "Only the divisor of kl. The divisor of rec counts as well."),
-            Bug("upside down", 20 / 784, "Upside down: the proposal makes kl weigh more than before, not less."),
-            Bug("a twentieth", 1 / 20, "rec is divided, too, by 784."),
-        ],
-        general_hint="Put the two divisors, 784 and 20, into (4.11).",
-        goes_on_with="784 / 20 = 39.2",
-    ),
 ]  # fmt: skip

@@ -21,7 +21,7 @@ def density_curves(alt: str, *, output: float = 0.3, width: float = 0.2) -> None
     logit, mean = torch.logit(torch.tensor([output])), torch.tensor([output])
     for i, (name, x, nll) in enumerate(
         [
-            (f"Gaussian, σ = {width:g}", wide, losses.gaussian_nll(mean, wide, width)),
+            (f"Gaussian, $\\sigma_x$ = {width:g}", wide, losses.gaussian_nll(mean, wide, width)),
             (f"Laplace, scale {width:g}", wide, losses.laplace_nll(mean, wide, width)),
             ("continuous Bernoulli", unit, losses.continuous_bernoulli_nll(logit, unit)),
         ]
@@ -50,7 +50,13 @@ def continuous_bernoulli_figure(alt: str) -> None:
     right.plot(p, losses.continuous_bernoulli_mean(logits), color="C0", label="continuous Bernoulli")
     right.plot([0, 1], [0, 1], "--", color="0.3", linewidth=1, label="Bernoulli: the mean is p")
     right.plot(0.1, float(losses.continuous_bernoulli_mean(torch.logit(torch.tensor(0.1)))), "o", color="C2")
-    right.annotate("p = 0.1, mean 0.330", (0.1, 0.33), (0.16, 0.24), color="C2")
+    right.annotate(
+        "p = 0.1, mean 0.330",
+        (0.1, 0.33),
+        (0.34, 0.1),
+        color="C2",
+        arrowprops=dict(arrowstyle="-", color="C2", shrinkB=5),
+    )
     right.set(xlabel="$p$ = sigmoid(logit)", ylabel="mean of the pixel", title="sigmoid is not the mean")
     right.legend(loc="upper left", fontsize=9)
     show(figure, alt)
@@ -61,8 +67,8 @@ def sigma_curve(sse: float, alt: str, *, marks: dict[str, float], pixels: int = 
     figure, axes = plt.subplots(figsize=(6.4, 3.4))
     sigma = torch.logspace(math.log10(0.05), math.log10(2), 300)
     nll = sse / (2 * sigma**2) + pixels / 2 * torch.log(2 * math.pi * sigma**2)
-    axes.plot(sigma, nll, color="C0", label="SSE/(2σ²) + constant")
-    axes.plot(sigma, sse / (2 * sigma**2), "--", color="C2", label="SSE/(2σ²) alone")
+    axes.plot(sigma, nll, color="C0", label="SSE / ($2\\sigma_x^2$) + constant")
+    axes.plot(sigma, sse / (2 * sigma**2), "--", color="C2", label="SSE / ($2\\sigma_x^2$) alone")
     for i, (name, s) in enumerate(marks.items()):
         at = sse / (2 * s**2) + pixels / 2 * math.log(2 * math.pi * s**2)
         axes.plot(s, at, "o", color="k", markersize=5)
