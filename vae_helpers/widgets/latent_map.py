@@ -129,6 +129,7 @@ def page_state(model: VAE, images: ImageSet, points: int, reach: float | None) -
     some = images.random_subset(points) if len(images) > points else images
     mu = posteriors(model, some).mu
     reach = reach or max(3.0, 1.03 * float(mu.abs().amax(1).quantile(0.998)))
+    gap = 0.13 * reach / float((mu.amax(0) - mu.amin(0)).max().clamp(min=1e-3))  # two circles of the map, side by side
     layers = [layer for layer in [*model.decoder.body, model.decoder.out] if isinstance(layer, nn.Linear)]
     numbers = torch.cat([p.detach().cpu().float().flatten() for layer in layers for p in (layer.weight, layer.bias)])
     half = float(numbers.abs().max()) < LARGEST_HALF
@@ -142,7 +143,7 @@ def page_state(model: VAE, images: ImageSet, points: int, reach: float | None) -
         "bytes_per_weight": 2 if half else 4,
         "codes": mu.numpy().astype("<f4").tobytes(),
         "labels": some.y.numpy().astype(np.uint8).tobytes(),
-        "places": [[digit, *place] for digit, place in _label_places(mu, some.y).items()],
+        "places": [[digit, *place] for digit, place in _label_places(mu, some.y, gap).items()],
         "circles": [] if "prior" in model.label_in else [1.0, 2.0, 3.0],  # a learned prior is not centred there
         "look": {"colors": DIGIT_COLORS, "markers": DIGIT_MARKERS},
     }
