@@ -1,7 +1,7 @@
 """The best linear VAE in closed form: what a VAE without hidden layers learns, read off the spectrum of the images' covariance.
 
 With a Gaussian decoder x = Wz + b and fixed sigma_x the optimum is probabilistic PCA (Tipping & Bishop, 1999; Lucas et al., 2019): one
-latent dimension for each eigenvalue e_j above sigma_x^2, all others at the prior. (5.8) in lesson 05.
+latent dimension for each eigenvalue e_j above sigma_x^2, all others at the prior. (5.10) in lesson 05.
 """
 
 import math
@@ -51,9 +51,8 @@ def negative_log_likelihood(eigenvalues: Tensor, latent_dim: int, sigma_x: float
 def best_linear_vae(components: Spectrum, latent_dim: int, sigma_x: float) -> VAE:
     """A VAE without hidden layers whose weights are the optimum of -ELBO; its q(z|x) is the exact posterior, so ELBO = log p(x)."""
     model = VAE(latent_dim, (), (), likelihood="gaussian", sigma_x=sigma_x)
-    kept = components.eigenvalues[:latent_dim].clamp(
-        min=sigma_x**2
-    )  # below sigma_x^2 a dimension is not worth its price
+    # below sigma_x^2 a dimension is not worth its price: its weights become 0, its q the prior
+    kept = components.eigenvalues[:latent_dim].clamp(min=sigma_x**2)
     W = components.eigenvectors[:, :latent_dim] * (kept - sigma_x**2).sqrt()
     towards_code = W.T / kept[:, None]  # M^-1 W' / sigma_x^2, for this W
     model.decoder.out.weight.copy_(W)

@@ -24,6 +24,11 @@ def draw_bound_histogram(axes: Axes, log_w: Tensor, log_p: float, K: int, reach:
     estimates = iw_bound(log_w[:K])
     low, high = log_p - reach, log_p + 4
     axes.hist(estimates.clamp(low, high).numpy(), bins=52, range=(low, high), density=True, color="C0", alpha=0.75)
+    if float((estimates < low).double().mean()) > 0.01:
+        top = axes.get_ylim()[1]
+        axes.annotate(
+            "all that lie\nfurther left", (low, top), (9, -4), textcoords="offset points", va="top", fontsize=9
+        )
     mean = float(estimates.mean())
     axes.axvline(mean, color="C2", linestyle="--", linewidth=1.8, label="mean of $L_K$")
     axes.axvline(log_p, color="k", linewidth=1.4, label="log p(x), exact")
@@ -46,7 +51,9 @@ def bound_curve(rows: Mapping[int, tuple[float, float]], log_p: float, alt: str)
     means, errors = zip(*rows.values(), strict=True)
     axes.errorbar(list(rows), means, yerr=[2 * e for e in errors], fmt="o-", capsize=3, color="C0")
     axes.axhline(log_p, color="k", linewidth=1.2)
-    axes.annotate(f"log p(x) = {log_p:.2f}", (1, log_p), (0, 4), textcoords="offset points", va="bottom")
+    axes.annotate(
+        f"log p(x) = {log_p:.2f}".replace("-", "−"), (1, log_p), (0, 4), textcoords="offset points", va="bottom"
+    )
     axes.annotate("K = 1: the ELBO", (1, means[0]), (10, -3), textcoords="offset points", color="C0")
     axes.set(xscale="log", xlabel="number of samples K", ylabel="mean of $L_K$, nats", ylim=(None, log_p + 1.6))
     show(figure, alt)
