@@ -32,6 +32,7 @@ from vae_helpers.plotting.explore import (
 from vae_helpers.plotting.gradients import gradient_clouds, reparameterization_figure, two_views_figure, variance_curves
 from vae_helpers.plotting.images import as_picture, draw_images, image_rows, image_sheet, png, tile
 from vae_helpers.plotting.latent import code_map, decoder_sheet, latent_grid, latent_scatter
+from vae_helpers.plotting.latent_space import contrast_figure, embedding_figure, prior_and_codes_figure
 from vae_helpers.plotting.likelihoods import (
     continuous_bernoulli_figure,
     density_curves,
@@ -61,12 +62,14 @@ __all__ = [
     "code_use",
     "code_use_sheet",
     "continuous_bernoulli_figure",
+    "contrast_figure",
     "curve_figure",
     "decoder_sheet",
     "density_curves",
     "density_lines",
     "draw_images",
     "elbo_map",
+    "embedding_figure",
     "gradient_clouds",
     "image_posterior",
     "image_rows",
@@ -80,6 +83,7 @@ __all__ = [
     "mean_histogram",
     "naive_histograms",
     "png",
+    "prior_and_codes_figure",
     "rate_distortion_figure",
     "reconstruction_figure",
     "reparameterization_figure",

@@ -44,19 +44,45 @@ def code_map(model: VAE, images: ImageSet, alt: str) -> None:
     show(figure, alt)
 
 
-def latent_grid(n: int, reach: float = 2.5) -> Tensor:
-    """n x n codes on a square, in reading order of the picture: z1 grows to the right, z2 grows *upwards*. (n * n, 2)."""
-    line = torch.linspace(-reach, reach, n)
+SPACINGS = ("linear", "quantile")
+
+
+def latent_grid(n: int, reach: float = 2.5, *, spacing: str = "linear") -> Tensor:
+    """n x n codes on a square, in reading order of the picture: z1 grows to the right, z2 grows *upwards*. (n * n, 2).
+
+    spacing "linear"    equal steps from -reach to reach
+            "quantile"  at the quantiles (i + 1/2)/n of N(0, 1), so that each code stands for the same share of the prior; `reach` is
+                        not used. Source: Kingma & Welling (2014), figure 4.
+    """
+    line = _grid_line(n, reach, spacing)
     z2, z1 = torch.meshgrid(line.flip(0), line, indexing="ij")
     return torch.stack([z1.flatten(), z2.flatten()], dim=1)
 
 
+def _grid_line(n: int, reach: float, spacing: str) -> Tensor:
+    if spacing not in SPACINGS:
+        raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}, got {spacing!r}")
+    if spacing == "linear":
+        return torch.linspace(-reach, reach, n)
+    return torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n).float()
+
+
 @torch.no_grad()
-def decoder_sheet(model: VAE, alt: str, *, n: int = 15, reach: float = 2.5) -> None:
-    """The decoder's mean images on an n x n grid of a two-dimensional code, with the axes of latent space."""
-    images = model.mean_image(model.decode(latent_grid(n, reach)))
-    figure, axes = plt.subplots(figsize=(6.4, 6.4))
+def decoder_sheet(
+    model: VAE, alt: str, *, n: int = 15, reach: float = 2.5, spacing: str = "linear", size: float = 6.4
+) -> None:
+    """The decoder's mean images on an n x n grid of a two-dimensional code, with the axes of latent space (see `latent_grid`).
+
+    `size` is the width of the figure in inches.
+    """
+    images = model.mean_image(model.decode(latent_grid(n, reach, spacing=spacing)))
+    figure, axes = plt.subplots(figsize=(size, size))
     half = reach * n / (n - 1) if n > 1 else reach
     axes.imshow(tile(images, n, gap=0), vmin=0, vmax=1, cmap="gray", extent=(-half, half, -half, half))
+    if spacing == "quantile":  # the cells are of one size, the steps between their codes are not
+        line, shown = _grid_line(n, reach, spacing), range(0, n, max(1, n // 7))
+        places = [-half + (2 * i + 1) * half / n for i in shown]
+        names = [f"{float(line[i]):.2f}".replace("-", "−") for i in shown]
+        axes.set(xticks=places, yticks=places, xticklabels=names, yticklabels=names)
     axes.set(xlabel="$z_1$", ylabel="$z_2$")
     show(figure, alt)

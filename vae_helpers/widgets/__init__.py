@@ -18,6 +18,7 @@ from vae_helpers.widgets.latent import latent_explorer
 from vae_helpers.widgets.latent_map import LatentMap, latent_map, save_latent_map
 from vae_helpers.widgets.pairs import DigitPicker, pair_explorer
 from vae_helpers.widgets.pixels import binarization_explorer
+from vae_helpers.widgets.traversal import traversal_explorer
 
 __all__ = [
     "DigitPicker",
@@ -45,4 +46,5 @@ __all__ = [
     "picture_explorer",
     "save_latent_map",
     "slider",
+    "traversal_explorer",
 ]
