@@ -44,7 +44,8 @@ lesson.start()
 train, validation, test = lesson.images()
 
 # %% [markdown]
-# Two shipped models accompany you: `flat` has a code of two numbers and can be drawn as it is; `vae`, the model of lesson 03, has twenty. Both were trained without labels. You look at held-out images (the validation
+# Two shipped models accompany you: `flat` has a code of two numbers and can be drawn as it is; `vae`, the model of lesson 03, has twenty. Both were trained without labels. You look at
+# held-out images (the validation
 # set) and leave the test images alone: exploring is a way of choosing.
 
 # %%
@@ -80,7 +81,8 @@ plotting.latent_map_figure(
 # Nobody asked for clusters. The decoder has to redraw the pixels from two numbers, so images with much ink in common get codes close to each other, and most digits share ink with their own kind.
 # Where two digits share a region, do not conclude that the model "confuses" them: it was never asked to tell them apart.
 #
-# If you found an 8 with the point, you found it by looking. **The model cannot be asked for an 8.** One of the tutorials behind this course, source S0, promises "a handwritten digit with a specified label" and then encodes images of 8s and
+# If you found an 8 with the point, you found it by looking. **The model cannot be asked for an 8.** One of the tutorials behind this course, source S0, promises "a handwritten digit with
+# a specified label" and then encodes images of 8s and
 # decodes them: that is reconstruction. Generation means $z \sim N(0, I)$, and the label is whatever comes out. Asking for a label takes a conditional VAE (lesson 07).
 #
 # The same tutorial draws its digits in two loops, `range(10)` and then the digits "on top" with `range(0, 10, -1)`. What does the second loop draw?
@@ -95,7 +97,8 @@ assert not list(range(0, 10, -1))
 #
 # ## 2 · The sheet, with equal shares
 #
-# Turn the map round: choose codes on a grid, and decode them. Equal steps from −3 to 3 are the usual choice. How much of the prior lies at its rim? A code lies outside the inner square when one of its
+# Turn the map round: choose codes on a grid, and decode them. Equal steps from −3 to 3 are the usual choice. How much of the prior lies at its rim? A code lies outside the inner square
+# when one of its
 # coordinates exceeds 2 in size, and the coordinates are independent, so with $\Phi$ the distribution function of $N(0,1)$
 #
 # $$ P\big(\max(|z_1|, |z_2|) > 2\big) = 1 - \big(2\,\Phi(2) - 1\big)^2. \tag{6.1} $$
@@ -111,14 +114,16 @@ print(f"outside the inner square: {of_cells:.0%} of the cells, {of_prior:.1%} of
 assert abs(of_cells - 0.64) < 1e-9 and abs(of_prior - 0.089) < 1e-3
 
 # %% [markdown]
-# Two thirds of such a picture show what one draw in eleven shows. If you want to know what the model *generates*, give each cell the same share of the prior: cut $[0, 1]$ into $n$ equal cells, take their middles, and
+# Two thirds of such a picture show what one draw in eleven shows. If you want to know what the model *generates*, give each cell the same share of the prior: cut $[0, 1]$ into $n$ equal
+# cells, take their middles, and
 # ask which code has that probability to its left,
 #
 # $$ z^{(i)} = \Phi^{-1}\Big(\frac{i + \frac12}{n}\Big), \qquad i = 0, \dots, n-1. \tag{6.2} $$
 #
 # ### Exercise: the grid
 #
-# Return the $n^2$ codes in reading order of the picture, shape `(n * n, 2)`: along a row $z_1$ grows to the right, and the **top row has the largest** $z_2$, as in every scatter plot. Column 0 is $z_1$. *About 8 minutes.*
+# Return the $n^2$ codes in reading order of the picture, shape `(n * n, 2)`: along a row $z_1$ grows to the right, and the **top row has the largest** $z_2$, as in every scatter plot.
+# Column 0 is $z_1$. *About 8 minutes.*
 
 
 # %%
@@ -138,7 +143,8 @@ quantile_grid = check.quantile_grid(quantile_grid)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# $\Phi^{-1}$ is `torch.special.ndtri`. `torch.meshgrid(rows, columns, indexing="ij")` returns two $n \times n$ tables: the first changes down the rows, the second along them. To have the largest $z_2$ on top, pass
+# $\Phi^{-1}$ is `torch.special.ndtri`. `torch.meshgrid(rows, columns, indexing="ij")` returns two $n \times n$ tables: the first changes down the rows, the second along them. To have the
+# largest $z_2$ on top, pass
 # `line.flip(0)` for the rows.
 # </details>
 #
@@ -163,7 +169,8 @@ plotting.decoder_sheet(
 )
 
 # %% [markdown]
-# Does the equal-steps sheet flatter the model? A small classifier, trained on pixels and labels, gives each image ten probabilities; their entropy is near 0 when it is sure, and $\log 10 = 2.3$ nats when it has no idea.
+# Does the equal-steps sheet flatter the model? A small classifier, trained on pixels and labels, gives each image ten probabilities; their entropy is near 0 when it is sure, and
+# $\log 10 = 2.3$ nats when it has no idea.
 
 # %%
 judge = MLPClassifier((100,), tol=1e-2, n_iter_no_change=3, random_state=0).fit(known.x.numpy(), known.y.numpy())
@@ -188,9 +195,11 @@ assert doubt(steps[rim]) < doubt(draws) and abs(doubt(shares) - doubt(draws)) < 
 print("the rim looks surer than the prior's own draws; equal shares come within a tenth of a nat:", True)
 
 # %% [markdown]
-# It does: at the rim, far from the borders between digits, the classifier is *surer* than on the model's own samples. ("Sure" is not "good": the classifier never saw such shapes and cannot say that it does not know them.)
+# It does: at the rim, far from the borders between digits, the classifier is *surer* than on the model's own samples. ("Sure" is not "good": the classifier never saw such shapes and
+# cannot say that it does not know them.)
 #
-# **Which way is up?** Source S2 iterates its rows from $z_2 = -3$ at the top to $+3$ at the bottom: a mirror image of the scatter plot, unnoticed because digits stand upright in every cell. One assertion settles it.
+# **Which way is up?** Source S2 iterates its rows from $z_2 = -3$ at the top to $+3$ at the bottom: a mirror image of the scatter plot, unnoticed because digits stand upright in every
+# cell. One assertion settles it.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -216,11 +225,13 @@ plotting.contrast_figure(
 #
 # ## 3 · Walking between two digits
 #
-# The straight walk from code $a$ to code $b$ is `lerp`, for *linear interpolation*: $(1-t)\,a + t\,b$. In two dimensions nothing speaks against it. In many, geometry does. If $z$ and $z'$ are independent draws from $N(0, I_d)$,
+# The straight walk from code $a$ to code $b$ is `lerp`, for *linear interpolation*: $(1-t)\,a + t\,b$. In two dimensions nothing speaks against it. In many, geometry does. If $z$ and $z'$
+# are independent draws from $N(0, I_d)$,
 #
 # $$ \mathbb{E}\,\|z\|^2 = d, \qquad \mathbb{E}\,\Big\|\frac{z + z'}{2}\Big\|^2 = \frac d2. \tag{6.3} $$
 #
-# The squared norm of a draw is a sum of $d$ independent terms, so for large $d$ its *relative* spread is small: nearly all draws lie in a thin shell of radius about $\sqrt d$, and none near the centre, although the density is
+# The squared norm of a draw is a sum of $d$ independent terms, so for large $d$ its *relative* spread is small: nearly all draws lie in a thin shell of radius about $\sqrt d$, and none
+# near the centre, although the density is
 # highest there.
 #
 # **Predict:** two independent codes with $d = 50$. By which factor is the norm of their mean shorter than their own? (Write a number between 0 and 2.)
@@ -249,7 +260,8 @@ for d in (2, 10, 50):
     print(f"d = {d:2d}: mean norm {exact:.2f}, half-way {exact / math.sqrt(2):.2f}, root of d {math.sqrt(d):.2f}")
 
 # %% [markdown]
-# So half-way, a straight walk passes through a region where the prior puts almost no draws, and where the decoder has little practice. An arc avoids it. Let $u = a/\|a\|$, $v = b/\|b\|$ be the directions and $\omega$ the angle between them,
+# So half-way, a straight walk passes through a region where the prior puts almost no draws, and where the decoder has little practice. An arc avoids it. Let $u = a/\|a\|$, $v = b/\|b\|$
+# be the directions and $\omega$ the angle between them,
 # $\cos\omega = u \cdot v$. Turn the direction at an even pace and let the norm go evenly from one to the other:
 #
 # $$ \operatorname{slerp}(a, b, t) = \big((1-t)\|a\| + t\|b\|\big)\; \frac{\sin((1-t)\,\omega)\,u + \sin(t\,\omega)\,v}{\sin \omega}. \tag{6.4} $$
@@ -279,12 +291,14 @@ slerp = check.slerp(slerp)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# `t = t[:, None]` makes a column, so that `t * u` has shape `(T, d)`. The angle is `torch.arccos(u @ v)`, of the *directions*. Test yourself: `slerp(a, b, torch.tensor([0.0, 1.0]))` must return `a` and `b`.
+# `t = t[:, None]` makes a column, so that `t * u` has shape `(T, d)`. The angle is `torch.arccos(u @ v)`, of the *directions*. Test yourself: `slerp(a, b, torch.tensor([0.0, 1.0]))` must
+# return `a` and `b`.
 # </details>
 #
 # ### Find the bug: a strip without its beginning
 #
-# Source S1 shows ten pictures between two digits. The reconstruction of the digit where the strip begins is not among them, and no reader can see that. Here is how it picks its weights. Mend the function so that it
+# Source S1 shows ten pictures between two digits. The reconstruction of the digit where the strip begins is not among them, and no reader can see that. Here is how it picks its weights.
+# Mend the function so that it
 # returns `n` evenly spaced weights with **both** ends.
 
 
@@ -308,7 +322,8 @@ strip_weights = check.strip_weights(strip_weights)
 # Which weight gives back the first code unchanged?
 # </details>
 #
-# The same strip has a second fault: it interpolates *sampled* codes, so it begins and ends elsewhere at each run. Walk between the means $\mu(x)$. How far do the ends jitter otherwise? Each column below decodes one
+# The same strip has a second fault: it interpolates *sampled* codes, so it begins and ends elsewhere at each run. Walk between the means $\mu(x)$. How far do the ends jitter otherwise?
+# Each column below decodes one
 # more draw of $z$ for the same image; the last shows the decoded mean.
 
 # %%
@@ -351,13 +366,15 @@ assert torch.allclose(arc[:, 4], (arc[:, 0] + arc[:, -1]) / 2, rtol=1e-3) and (s
 print("100 pairs, half-way: the arc has the mean of the two norms, the straight line is always shorter:", True)
 
 # %% [markdown]
-# Compare the first two rows of the strip before you believe in the arc: the pictures are much alike. The argument from the shell is right, and at $d = 20$ the decoder forgives the shortcut. Neither path is "the" path on the
+# Compare the first two rows of the strip before you believe in the arc: the pictures are much alike. The argument from the shell is right, and at $d = 20$ the decoder forgives the
+# shortcut. Neither path is "the" path on the
 # surface of images: that would have to follow the decoder, not the prior. The bottom row shows what the code is for: a cross-fade shows two digits at once, a walk
 # between codes bends one shape into the other, and half-way it may be no digit at all.
 #
 # ## 4 · Twenty dimensions on flat paper
 #
-# Source S0 trains a code of *four* numbers, plots the first two, and calls the plot the latent representation. What does such a plot leave out? Lesson 05 gave the measure: the KL of each dimension, in nats.
+# Source S0 trains a code of *four* numbers, plots the first two, and calls the plot the latent representation. What does such a plot leave out? Lesson 05 gave the measure: the KL of each
+# dimension, in nats.
 
 # %%
 posterior = evaluation.posteriors(vae, validation)
@@ -400,12 +417,14 @@ plotting.image_rows(
 widgets.traversal_explorer(vae, start, order[:5].tolist(), name="traversal of lesson 06")
 
 # %% [markdown]
-# No row is "slant" and nothing else. Nothing in the ELBO asks for named axes, and the prior $N(0, I)$ looks the same after a rotation. Names under such rows are chosen by the author: look at three start images before you
+# No row is "slant" and nothing else. Nothing in the ELBO asks for named axes, and the prior $N(0, I)$ looks the same after a rotation. Names under such rows are chosen by the author: look
+# at three start images before you
 # print one.
 #
 # ## 5 · PCA and t-SNE
 #
-# To see twenty dimensions at once people squeeze them into two. **PCA** looks from the side on which the codes spread most; it is linear, and its share of the variance can be stated. **t-SNE** moves points
+# To see twenty dimensions at once people squeeze them into two. **PCA** looks from the side on which the codes spread most; it is linear, and its share of the variance can be stated.
+# **t-SNE** moves points
 # about until neighbours are neighbours; its *perplexity* says about how many. Encode (source S1's comment says "decode"), take the means, take images that were not trained on, and fix `random_state`.
 
 # %%
@@ -422,7 +441,8 @@ plotting.embedding_figure(
 )
 
 # %% [markdown]
-# One set of codes, four pictures. Two numbers for each: the **overlap**, the mean share of a code's ten nearest neighbours in twenty dimensions that are among its ten nearest on the map; and the correlation of
+# One set of codes, four pictures. Two numbers for each: the **overlap**, the mean share of a code's ten nearest neighbours in twenty dimensions that are among its ten nearest on the map;
+# and the correlation of
 # the distances *between the ten digits' centres* on the map with those in twenty dimensions.
 
 
@@ -454,8 +474,10 @@ assert max(kept[1:]) - min(kept[1:]) < 0.1 and min(kept[1:]) > kept[0] + 0.1
 print("the three t-SNE maps keep the same share of neighbours within 0.1, and more than PCA does:", True)
 
 # %% [markdown]
-# That is how to read t-SNE. Whatever the seed and the perplexity, each map keeps about half of the true neighbours, where PCA keeps one in ten. The place, the size and the shape of a group depend on the settings; and the
-# distances *between* groups follow the true ones only loosely, about as well as PCA's do. Any claim about groups should be made in the space itself. For instance: how well do five nearest neighbours tell the digit?
+# That is how to read t-SNE. Whatever the seed and the perplexity, each map keeps about half of the true neighbours, where PCA keeps one in ten. The place, the size and the shape of a
+# group depend on the settings; and the
+# distances *between* groups follow the true ones only loosely, about as well as PCA's do. Any claim about groups should be made in the space itself. For instance: how well do five nearest
+# neighbours tell the digit?
 
 
 # %%
@@ -477,15 +499,18 @@ assert accuracy["20 dimensions"] > accuracy["2 dimensions"] + 0.05 > accuracy["t
 print("20 dimensions tell digits better than a model with 2, and that better than 2 of the 20:", True)
 
 # %% [markdown]
-# Twenty unlabelled numbers tell the digit about as well as 784 pixels. Two of these twenty tell very little. The two numbers of `flat` do much better, because that model had to put all it knows into two.
+# Twenty unlabelled numbers tell the digit about as well as 784 pixels. Two of these twenty tell very little. The two numbers of `flat` do much better, because that model had to put all it
+# knows into two.
 #
 # ## 6 · Do the codes fill the prior?
 #
-# Lesson 05 met the aggregate posterior $q(z) = \frac1N \sum_n q(z \mid x_n)$. Samples are drawn from $p(z)$, so they are good where $q(z)$ and $p(z)$ agree. The simplest comparison is the second moment of each dimension,
+# Lesson 05 met the aggregate posterior $q(z) = \frac1N \sum_n q(z \mid x_n)$. Samples are drawn from $p(z)$, so they are good where $q(z)$ and $p(z)$ agree. The simplest comparison is the
+# second moment of each dimension,
 #
 # $$ m_j = \mathbb{E}_{q(z)}[z_j^2] = \frac1N \sum_n \big(\mu_j^2(x_n) + \sigma_j^2(x_n)\big). \tag{6.5} $$
 #
-# For the prior it is 1. **A trained model should have 1, too**, for a reason that needs no statistics. Multiply all codes of dimension $j$ by $c$ (means and standard deviations), and let the decoder divide by $c$ first. The pictures do not change, so rec stays. The mean KL becomes
+# For the prior it is 1. **A trained model should have 1, too**, for a reason that needs no statistics. Multiply all codes of dimension $j$ by $c$ (means and standard deviations), and let
+# the decoder divide by $c$ first. The pictures do not change, so rec stays. The mean KL becomes
 # $\frac12(c^2 m_j - 1 - \log c^2 - \overline{\log \sigma_j^2})$, smallest at $c^2 = 1/m_j$. So any $m_j \ne 1$ is money left on the table, namely
 #
 # $$ \text{gain} = \frac12 \sum_j \big(m_j - 1 - \log m_j\big). \tag{6.6} $$
@@ -511,10 +536,12 @@ assert abs(found - 0.5 * (m - 1 - m.log()).sum()) < 1e-4  # (6.6)
 print("rescaling the codes lowers the mean KL by exactly the gain (6.6):", True)
 
 # %% [markdown]
-# The twenty-dimensional model is near 1. The flat one is off by a third, and it hardly matters: the slope is so gentle that its training did not level it, and the whole prize is a twentieth of a nat. The test works for any VAE whose
+# The twenty-dimensional model is near 1. The flat one is off by a third, and it hardly matters: the slope is so gentle that its training did not level it, and the whole prize is a
+# twentieth of a nat. The test works for any VAE whose
 # first decoder layer is linear, since that layer can take up the division by $c$.
 #
-# Equal moments are not equal distributions. Here is the flat model, rescaled, beside its prior. In the grid of equal shares each of 225 cells should hold 1/225 of the codes. How uneven is it? The letters mark three of the least visited cells within radius 1.5, apart from each other.
+# Equal moments are not equal distributions. Here is the flat model, rescaled, beside its prior. In the grid of equal shares each of 225 cells should hold 1/225 of the codes. How uneven is
+# it? The letters mark three of the least visited cells within radius 1.5, apart from each other.
 
 # %%
 z = (q.mu + torch.exp(0.5 * q.log_var) * torch.randn(q.mu.shape, generator=torch.Generator().manual_seed(0))) / m.sqrt()
@@ -557,12 +584,14 @@ assert counts.std() > 2 * by_chance.std()
 print("the codes are at least twice as uneven as as many draws from the prior:", True)
 
 # %% [markdown]
-# The holes are lanes between the digits. What is decoded there is a mixture of its neighbours, since the decoder is continuous: it must get from one digit to the other somewhere. So an empty place does *not* mean "impossible image", nor "noise":
+# The holes are lanes between the digits. What is decoded there is a mixture of its neighbours, since the decoder is continuous: it must get from one digit to the other somewhere. So an
+# empty place does *not* mean "impossible image", nor "noise":
 # it means that this model needs no code there. Samples that fall into lanes are the odd shapes among the samples, and a VAE with twenty dimensions has more lanes than you can draw.
 #
 # ## 7 · Are samples copies?
 #
-# A generative model could score well by storing its training images. The audit: for each sample find the nearest training image in pixels, and compare the distance with that of *held-out* images, which cannot be copies.
+# A generative model could score well by storing its training images. The audit: for each sample find the nearest training image in pixels, and compare the distance with that of *held-out*
+# images, which cannot be copies.
 
 # %%
 samples = vae.sample(100, generator=torch.Generator().manual_seed(0))
@@ -582,7 +611,8 @@ plotting.image_rows(
 )
 
 # %% [markdown]
-# An audit needs controls: one that must pass, and one that must be caught. Held-out images must pass. A thief that hands out stored images with a little noise must be caught. And a cleverer thief shifts each stored image by one pixel.
+# An audit needs controls: one that must pass, and one that must be caught. Held-out images must pass. A thief that hands out stored images with a little noise must be caught. And a
+# cleverer thief shifts each stored image by one pixel.
 
 # %%
 noise = 0.02 * torch.randn(100, 784, generator=torch.Generator().manual_seed(0))
@@ -598,12 +628,14 @@ assert audit["thief"] < 0.5 * audit["held-out"] and audit["shifting thief"] > 3 
 print("samples are about as far as held-out images or farther; the thief is caught, but not when he shifts:", True)
 
 # %% [markdown]
-# The samples lie as far from the training images as new digits do, so they are no copies. The last control says how far that goes: a copy moved by one pixel gets away with most of the distance of an honest image. Pixel distance sees copies of
+# The samples lie as far from the training images as new digits do, so they are no copies. The last control says how far that goes: a copy moved by one pixel gets away with most of the
+# distance of an honest image. Pixel distance sees copies of
 # pixels, not of ideas. (The gap between training and held-out bound, lesson 03, sees more: a model that memorises has a large one.)
 #
 # ## 8 · Arithmetic with codes
 #
-# "King − man + woman", for digits: take a property, subtract the mean code of images without it from that of images with it, and add the difference to a new code. The property here needs no labels: the amount of ink.
+# "King − man + woman", for digits: take a property, subtract the mean code of images without it from that of images with it, and add the difference to a new code. The property here needs
+# no labels: the amount of ink.
 
 # %%
 ink = known.x.mean(1)
@@ -641,7 +673,8 @@ assert (bolder > thin).double().mean() > 0.9
 print("along the direction the ink grows for more than nine images in ten:", True)
 
 # %% [markdown]
-# It works for ink, on average, for small steps. The honest lines are the control (a direction drawn at random changes the ink as well, about a third as much) and the digits lost on the way at a full step: a direction is not a knob, because ink goes together with
+# It works for ink, on average, for small steps. The honest lines are the control (a direction drawn at random changes the ink as well, about a third as much) and the digits lost on the
+# way at a full step: a direction is not a knob, because ink goes together with
 # the digit (a 0 has more of it than a 1), and the mean difference carries some of that along. Figures of latent arithmetic in articles show chosen successes unless they say how many were tried.
 #
 # **Questions worth thinking about**

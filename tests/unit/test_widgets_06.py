@@ -55,10 +55,10 @@ def test_a_failing_decoder_is_shown_and_not_swallowed(model):
 
 def test_running_a_cell_again_leaves_nothing_behind(model):
     make(model)
-    live = len(w.widget._instances) if hasattr(w, "_instances") else len(w.widgets.widget._instances)
+    live = len(w.widgets.widget._instances)
     for _ in range(5):
         box = make(model)
-    after = len(w.widget._instances) if hasattr(w, "_instances") else len(w.widgets.widget._instances)
+    after = len(w.widgets.widget._instances)
     assert after == live and not plt.get_fignums()
     widgets.close(box)
 
