@@ -505,8 +505,39 @@ print(f"rec with z drawn: {table['grey'].rec:.1f} · with z = mu: {at_the_mean:.
 # > **Why so soft?** The second row shows *probabilities*: a grey pixel there means "white in half of the cases". A mean over many plausible sharp images is soft. More epochs will not make it sharp;
 # > it is what the model believes, given a code of 20 numbers. The third row shows what an actual draw from $p(x \mid z)$ looks like: binary, and ragged, because the pixels are independent given $z$.
 #
+# Your own handwriting now. Draw a digit (or move the slider to a held-out image), and read the two costs below it. **Try to break it:** write a digit mirrored or very large, draw a house. Which of the two
+# terms notices?
+
+# %%
+widgets.drawing_reconstruction(vae, validation)
+
+# %% [markdown]
+# The same as a picture, for readers without a running kernel; the third and fourth digits were turned upside down. The numbers are rec + kl.
+
+# %%
+four = torch.cat([some[:2], some[2:4].flip(1)])  # a flat image read backwards is turned by 180 degrees
+plotting.reconstruction_figure(
+    vae,
+    four,
+    "two held-out digits and two turned upside down, above their reconstructions, with rec + kl of each in nats",
+)
+
+# %%
+# NBVAL_CHECK_OUTPUT
+upright, turned = validation.x[:200], validation.x[:200].flip(1)
+cost = [sum(term.mean() for term in vae.negative_elbo(x)) for x in (upright, turned)]
+assert cost[1] > cost[0]
+print("upside down costs more, on average:", True)
+
+# %%
+print(f"200 held-out digits: {cost[0]:.0f} nats each · turned upside down: {cost[1]:.0f}")
+
+# %% [markdown]
+# Single digits vary a lot: a turned 7 is a plain stroke, and cheap. On average the price is clear: the model has never seen such shapes, the code cannot say them well, and rec pays. A cost per image is
+# what lesson 08 will use to doubt an image.
+#
 # Now samples, from this model and from a plain **autoencoder**: the same network, trained for a few epochs with $\beta = 0$, which removes every reason to keep the codes near the prior. **Predict** which of the two
-# reconstructs better, and which of the two samples better. (The warning that the cell prints belongs to the story: with no price on precision, the encoder drives its variances
+# reconstructs better, and which of the two samples better. (A warning about `log_var` belongs to the story: with no price on precision, the encoder drives its variances
 # towards zero, until the package stops them at $\log\sigma^2 = -10$.)
 
 # %%

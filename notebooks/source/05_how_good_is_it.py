@@ -813,7 +813,7 @@ for N in lesson.pick(full=(125, 500, 2000, 4000), quick=(125, 500, 1000)):
 # - Collapse of a dimension is a fault only if the model would be better with it. Free bits fill dimensions, not likelihoods.
 # - Mean KL = information (at most $\log N$) + KL of the aggregate posterior to the prior.
 #
-# **Before:** [04 · Which likelihood, and which weight did you choose without knowing?](04_loss_choices.ipynb) · **Next:** 06 · What did it learn, and where does the picture mislead?
+# **Before:** [04 · Which likelihood, and which weight did you choose without knowing?](04_loss_choices.ipynb) · **Next:** [06 · What did it learn, and where does the picture mislead?](06_latent_space.ipynb)
 #
 # **Further reading**
 # - Y. Burda, R. Grosse, R. Salakhutdinov, *Importance Weighted Autoencoders*, ICLR 2016 (the bound, active units, table 1).

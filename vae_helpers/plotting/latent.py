@@ -18,13 +18,13 @@ def latent_scatter(axes: Axes, mu: Tensor, labels: Tensor, *, size: float = 6) -
         points = mu[labels == digit]
         if len(points):
             axes.scatter(*points.T, s=size, c=DIGIT_COLORS[digit], marker=DIGIT_MARKERS[digit], linewidths=0, alpha=0.6)
-    for digit, (x, y) in _label_places(mu, labels).items():
+    for digit, (x, y) in label_places(mu, labels).items():
         axes.text(x, y, str(digit), fontsize=13, fontweight="bold", ha="center", va="center",
                   bbox=dict(boxstyle="circle,pad=0.15", fc="white", ec=DIGIT_COLORS[digit], alpha=0.9))  # fmt: skip
     axes.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
 
 
-def _label_places(mu: Tensor, labels: Tensor, gap: float = 0.055) -> dict[int, list[float]]:
+def label_places(mu: Tensor, labels: Tensor, gap: float = 0.055) -> dict[int, list[float]]:
     """Where to write each digit: at the median of its codes, pushed apart where two would cover each other."""
     present = [digit for digit in range(10) if bool((labels == digit).any())]
     places = torch.stack([mu[labels == digit].median(0).values for digit in present]).double()

@@ -16,7 +16,7 @@ from vae_helpers.evaluation import posteriors
 from vae_helpers.images import ImageSet
 from vae_helpers.models import ACTIVATIONS, VAE
 from vae_helpers.plotting.base import DIGIT_COLORS, DIGIT_MARKERS
-from vae_helpers.plotting.latent import _label_places
+from vae_helpers.plotting.latent import label_places
 from vae_helpers.widgets import javascript
 from vae_helpers.widgets.base import replace
 from vae_helpers.widgets.latent import latent_explorer
@@ -143,7 +143,7 @@ def page_state(model: VAE, images: ImageSet, points: int, reach: float | None) -
         "bytes_per_weight": 2 if half else 4,
         "codes": mu.numpy().astype("<f4").tobytes(),
         "labels": some.y.numpy().astype(np.uint8).tobytes(),
-        "places": [[digit, *place] for digit, place in _label_places(mu, some.y, gap).items()],
+        "places": [[digit, *place] for digit, place in label_places(mu, some.y, gap).items()],
         "circles": [] if "prior" in model.label_in else [1.0, 2.0, 3.0],  # a learned prior is not centred there
         "look": {"colors": DIGIT_COLORS, "markers": DIGIT_MARKERS},
     }
