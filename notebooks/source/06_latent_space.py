@@ -45,13 +45,12 @@ train, validation, test = lesson.images()
 
 # %% [markdown]
 # Two shipped models accompany you: `flat` has a code of two numbers and can be drawn as it is; `vae`, the model of lesson 03, has twenty. Both were trained without labels. You look at
-# held-out images (the validation
-# set) and leave the test images alone: exploring is a way of choosing.
+# held-out images (the validation set) and leave the test images alone: exploring is a way of choosing.
 
 # %%
 stored = {"flat": lesson.shipped("latent-2d"), "vae": lesson.shipped("first-vae")}
 flat, vae = stored["flat"].model, stored["vae"].model
-known = train.random_subset(min(5000, len(train)))  # encoded or looked up below, never trained on again
+known = train.random_subset(min(5000, len(train)))  # encoded below, and the examples of a small classifier
 for name, checkpoint in stored.items():
     print(
         f"{name}: {checkpoint.model.latent_dim} dimensions, -ELBO {checkpoint.metrics['test']} nats per MNIST test image"
@@ -60,7 +59,8 @@ for name, checkpoint in stored.items():
 # %% [markdown]
 # ## 1 · The map
 #
-# Each dot is a held-out image at its posterior mean $\mu(x)$, coloured and marked by its label $y$, which the model has never seen. **Before you run it:** which digits do you expect to overlap?
+# Each dot is a held-out image at its posterior mean $\mu(x)$, coloured and marked by its label $y$, which the model has never seen. **Before you run it:** which digits do you
+# expect to overlap?
 #
 # Then go the other way: drag the point through the map (or click it and use the arrow keys), and watch the decoder's mean image.
 
@@ -69,7 +69,7 @@ mapped = validation.random_subset(min(2000, len(validation)))
 widgets.latent_map(flat, mapped, name="map of lesson 06")
 
 # %%
-stops = [(0.0, 0.0), (2.0, 0.0), (0.0, 2.0), (-2.0, 0.0), (0.0, -2.0), (1.0, 1.0)]
+stops = [(-0.9, 0.4), (2.0, 0.3), (0.0, 2.0), (-2.0, 0.0), (0.0, -2.0), (1.7, 1.6)]
 plotting.latent_map_figure(
     flat,
     mapped,
@@ -78,12 +78,12 @@ plotting.latent_map_figure(
 )
 
 # %% [markdown]
-# Nobody asked for clusters. The decoder has to redraw the pixels from two numbers, so images with much ink in common get codes close to each other, and most digits share ink with their own kind.
-# Where two digits share a region, do not conclude that the model "confuses" them: it was never asked to tell them apart.
+# Nobody asked for clusters. The decoder has to redraw the pixels from two numbers, so images with much ink in common get codes close to each other, and most digits share ink with
+# their own kind. Where two digits share a region, do not conclude that the model "confuses" them: it was never asked to tell them apart.
 #
-# If you found an 8 with the point, you found it by looking. **The model cannot be asked for an 8.** One of the tutorials behind this course, source S0, promises "a handwritten digit with
-# a specified label" and then encodes images of 8s and
-# decodes them: that is reconstruction. Generation means $z \sim N(0, I)$, and the label is whatever comes out. Asking for a label takes a conditional VAE (lesson 07).
+# If you found an 8 with the point, you found it by looking. **The model cannot be asked for an 8.** One of the tutorials behind this course, source S0, promises "a handwritten
+# digit with a specified label" and then encodes images of 8s and decodes them: that is reconstruction. Generation means $z \sim N(0, I)$, and the label is whatever comes out.
+# Asking for a label takes a conditional VAE (lesson 07).
 #
 # The same tutorial draws its digits in two loops, `range(10)` and then the digits "on top" with `range(0, 10, -1)`. What does the second loop draw?
 
@@ -97,9 +97,9 @@ assert not list(range(0, 10, -1))
 #
 # ## 2 · The sheet, with equal shares
 #
-# Turn the map round: choose codes on a grid, and decode them. Equal steps from −3 to 3 are the usual choice. How much of the prior lies at its rim? A code lies outside the inner square
-# when one of its
-# coordinates exceeds 2 in size, and the coordinates are independent, so with $\Phi$ the distribution function of $N(0,1)$
+# Turn the map round: choose codes on a grid, and decode them. Equal steps from −3 to 3 are the usual choice. How much of the prior lies
+# at its rim, outside the square from −2 to 2? A code is *inside* when both coordinates are, and they are independent. With $\Phi(a) = P(z \le a)$, the distribution function of
+# $N(0,1)$,
 #
 # $$ P\big(\max(|z_1|, |z_2|) > 2\big) = 1 - \big(2\,\Phi(2) - 1\big)^2. \tag{6.1} $$
 #
@@ -114,9 +114,8 @@ print(f"outside the inner square: {of_cells:.0%} of the cells, {of_prior:.1%} of
 assert abs(of_cells - 0.64) < 1e-9 and abs(of_prior - 0.089) < 1e-3
 
 # %% [markdown]
-# Two thirds of such a picture show what one draw in eleven shows. If you want to know what the model *generates*, give each cell the same share of the prior: cut $[0, 1]$ into $n$ equal
-# cells, take their middles, and
-# ask which code has that probability to its left,
+# Two thirds of such a picture show what one draw in eleven shows. If you want to know what the model *generates*, give each cell the same share of the prior:
+# cut the probabilities from 0 to 1 into $n$ equal cells, take their middles, and ask which code has that probability to its left,
 #
 # $$ z^{(i)} = \Phi^{-1}\Big(\frac{i + \frac12}{n}\Big), \qquad i = 0, \dots, n-1. \tag{6.2} $$
 #
@@ -144,8 +143,7 @@ quantile_grid = check.quantile_grid(quantile_grid)
 # <details><summary>Hint</summary>
 #
 # $\Phi^{-1}$ is `torch.special.ndtri`. `torch.meshgrid(rows, columns, indexing="ij")` returns two $n \times n$ tables: the first changes down the rows, the second along them. To have the
-# largest $z_2$ on top, pass
-# `line.flip(0)` for the rows.
+# largest $z_2$ on top, pass `line.flip(0)` for the rows.
 # </details>
 #
 # Both sheets of the same model, first with equal steps, then with equal shares. Look at the rim, and at how much room the ambiguous shapes of the middle take.
@@ -158,8 +156,6 @@ plotting.decoder_sheet(
     reach=3.0,
     size=4.6,
 )
-
-# %%
 plotting.decoder_sheet(
     flat,
     "decoded images on a grid of equal prior shares: steps are small in the middle, so ambiguous shapes take more room",
@@ -188,15 +184,11 @@ rim, shares = steps.abs().amax(1) > 2, torch.as_tensor(quantile_grid(15)).float(
 print(
     f"entropy: rim of the steps {doubt(steps[rim]):.2f}, all steps {doubt(steps):.2f}, equal shares {doubt(shares):.2f}, prior draws {doubt(draws):.2f}"
 )
-
-# %%
-# NBVAL_CHECK_OUTPUT
 assert doubt(steps[rim]) < doubt(draws) and abs(doubt(shares) - doubt(draws)) < 0.1
-print("the rim looks surer than the prior's own draws; equal shares come within a tenth of a nat:", True)
 
 # %% [markdown]
-# It does: at the rim, far from the borders between digits, the classifier is *surer* than on the model's own samples. ("Sure" is not "good": the classifier never saw such shapes and
-# cannot say that it does not know them.)
+# It does: at the rim, far from the borders between digits, the classifier is *surer* than on the model's own samples, while equal shares come within a tenth of a nat of them.
+# ("Sure" is not "good": the classifier never saw such shapes and cannot say that it does not know them.)
 #
 # **Which way is up?** Source S2 iterates its rows from $z_2 = -3$ at the top to $+3$ at the bottom: a mirror image of the scatter plot, unnoticed because digits stand upright in every
 # cell. One assertion settles it.
@@ -211,7 +203,8 @@ assert not torch.allclose(top, bottom, atol=0.1)
 print("z = (0, +3) is decoded in the middle of the top row, (0, -3) in the bottom row:", True)
 
 # %% [markdown]
-# **And the grey scale?** `imshow` without `vmin=0, vmax=1` stretches each picture from its own darkest to its own lightest pixel. One digit, shown at full, at half and at 15 % of its brightness:
+# **And the grey scale?** `imshow` without `vmin=0, vmax=1` stretches each picture from its own darkest to its own lightest pixel. One digit, shown at full, at half and at 15 % of
+# its brightness:
 
 # %%
 fading = torch.tensor([[1.0], [0.5], [0.15]])
@@ -231,10 +224,9 @@ plotting.contrast_figure(
 # $$ \mathbb{E}\,\|z\|^2 = d, \qquad \mathbb{E}\,\Big\|\frac{z + z'}{2}\Big\|^2 = \frac d2. \tag{6.3} $$
 #
 # The squared norm of a draw is a sum of $d$ independent terms, so for large $d$ its *relative* spread is small: nearly all draws lie in a thin shell of radius about $\sqrt d$, and none
-# near the centre, although the density is
-# highest there.
+# near the centre, although the density is highest there.
 #
-# **Predict:** two independent codes with $d = 50$. By which factor is the norm of their mean shorter than their own? (Write a number between 0 and 2.)
+# **Predict:** two independent codes with $d = 50$, each of norm about 1 (in units of $\sqrt d$). How long is their mean, in the same unit? *About 1 minute.*
 
 # %%
 ### BEGIN SOLUTION
@@ -246,7 +238,13 @@ midpoint_ratio = 1 / math.sqrt(2)
 midpoint_ratio = check.midpoint_ratio(midpoint_ratio)
 
 # %% [markdown]
-# The mean norm itself has a closed form, $\sqrt2\,\Gamma(\frac{d+1}2)/\Gamma(\frac d2)$, a little below $\sqrt d$. The next cell compares it with 20 000 pairs of draws.
+# <details><summary>Hint</summary>
+#
+# (6.3) is about squared lengths.
+# </details>
+#
+# The ratio holds for the whole distribution of norms, since $(z + z')/2$ is $N(0, \frac12 I)$. The mean norm itself has a closed form,
+# $\sqrt2\,\Gamma(\frac{d+1}2)/\Gamma(\frac d2)$, a little below $\sqrt d$. The next cell compares it with 20 000 pairs of draws.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -255,14 +253,15 @@ for d in (2, 10, 50):
     a, b = torch.randn(2, 20000, d)
     exact = math.sqrt(2) * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2))
     middle = ((a + b) / 2).norm(dim=1)
+    square = (a**2).sum(1)
+    assert abs(square.mean() - d) < 5 * square.std() / math.sqrt(20000)  # (6.3), left
     assert abs(middle.mean() - exact / math.sqrt(2)) < 5 * middle.std() / math.sqrt(20000)
-    assert abs((middle**2).mean() / d - 0.5) < 5 * (middle**2).std() / d / math.sqrt(20000)  # (6.3)
+    assert abs((middle**2).mean() / d - 0.5) < 5 * (middle**2).std() / d / math.sqrt(20000)  # (6.3), right
     print(f"d = {d:2d}: mean norm {exact:.2f}, half-way {exact / math.sqrt(2):.2f}, root of d {math.sqrt(d):.2f}")
 
 # %% [markdown]
 # So half-way, a straight walk passes through a region where the prior puts almost no draws, and where the decoder has little practice. An arc avoids it. Let $u = a/\|a\|$, $v = b/\|b\|$
-# be the directions and $\omega$ the angle between them,
-# $\cos\omega = u \cdot v$. Turn the direction at an even pace and let the norm go evenly from one to the other:
+# be the directions and $\omega$ the angle between them, $\cos\omega = u \cdot v$. Turn the direction at an even pace and let the norm go evenly from one to the other:
 #
 # $$ \operatorname{slerp}(a, b, t) = \big((1-t)\|a\| + t\|b\|\big)\; \frac{\sin((1-t)\,\omega)\,u + \sin(t\,\omega)\,v}{\sin \omega}. \tag{6.4} $$
 #
@@ -298,8 +297,7 @@ slerp = check.slerp(slerp)
 # ### Find the bug: a strip without its beginning
 #
 # Source S1 shows ten pictures between two digits. The reconstruction of the digit where the strip begins is not among them, and no reader can see that. Here is how it picks its weights.
-# Mend the function so that it
-# returns `n` evenly spaced weights with **both** ends.
+# Mend the function so that it returns `n` evenly spaced weights with **both** ends. *About 2 minutes.*
 
 
 # %%
@@ -323,8 +321,7 @@ strip_weights = check.strip_weights(strip_weights)
 # </details>
 #
 # The same strip has a second fault: it interpolates *sampled* codes, so it begins and ends elsewhere at each run. Walk between the means $\mu(x)$. How far do the ends jitter otherwise?
-# Each column below decodes one
-# more draw of $z$ for the same image; the last shows the decoded mean.
+# Eight draws of $z$ for one image, decoded, and the decoded mean:
 
 # %%
 torch.manual_seed(0)
@@ -333,15 +330,18 @@ with torch.no_grad():
     jitter = mu + torch.exp(0.5 * log_var) * torch.randn(8, vae.latent_dim)
     ends = vae.mean_image(vae.decode(torch.cat([jitter, mu])))
 plotting.image_rows(
-    {"ends": ends},
+    {"decoded": ends},
     "eight decoded draws of one image's code, which differ in details, and at the right its decoded mean",
+    column_titles=[*(f"draw {i}" for i in range(1, 9)), "mean"],
 )
 print(
     f"a draw lies {(jitter - mu).norm(dim=1).mean():.2f} from the mean, on average; the mean's own norm is {mu.norm():.2f}"
 )
 
 # %% [markdown]
-# Now the walk itself in the model with twenty dimensions. Choose two digits, and a path.
+# The jitter is small beside the norm, and shows in details: enough to make two runs of one strip differ.
+#
+# Now the walk itself, in the model with twenty dimensions. Choose two digits, and a path.
 
 # %%
 widgets.pair_explorer(vae, validation, name="pairs of lesson 06")
@@ -367,9 +367,8 @@ print("100 pairs, half-way: the arc has the mean of the two norms, the straight 
 
 # %% [markdown]
 # Compare the first two rows of the strip before you believe in the arc: the pictures are much alike. The argument from the shell is right, and at $d = 20$ the decoder forgives the
-# shortcut. Neither path is "the" path on the
-# surface of images: that would have to follow the decoder, not the prior. The bottom row shows what the code is for: a cross-fade shows two digits at once, a walk
-# between codes bends one shape into the other, and half-way it may be no digit at all.
+# shortcut. Neither path is "the" path on the surface of images: that would have to follow the decoder (Arvanitidis et al. below), not the prior. The bottom row shows what the code
+# is for: a cross-fade shows two digits at once, a walk between codes bends one shape into the other, and half-way it may be no digit at all.
 #
 # ## 4 · Twenty dimensions on flat paper
 #
@@ -391,7 +390,8 @@ assert carried[1] < 0.25 and carried[-1] > 0.999
 print("even the best two of twenty dimensions carry less than a quarter of the code:", True)
 
 # %% [markdown]
-# A scatter of two of twenty dimensions is a picture of a small part of the code. (Collapsed dimensions are the exception: where a model uses two of its twenty, the plot of those two is whole.)
+# A scatter of two of twenty dimensions is a picture of a small part of the code. (Collapsed dimensions are the exception: where a model uses two of its twenty, the plot of those
+# two is whole.)
 #
 # What do single dimensions do? A **traversal** moves one of them and holds the rest. Below: the five with the largest KL, each from −3 to 3, from one image's code.
 
@@ -418,14 +418,13 @@ widgets.traversal_explorer(vae, start, order[:5].tolist(), name="traversal of le
 
 # %% [markdown]
 # No row is "slant" and nothing else. Nothing in the ELBO asks for named axes, and the prior $N(0, I)$ looks the same after a rotation. Names under such rows are chosen by the author: look
-# at three start images before you
-# print one.
+# at three start images before you print one.
 #
 # ## 5 · PCA and t-SNE
 #
 # To see twenty dimensions at once people squeeze them into two. **PCA** looks from the side on which the codes spread most; it is linear, and its share of the variance can be stated.
-# **t-SNE** moves points
-# about until neighbours are neighbours; its *perplexity* says about how many. Encode (source S1's comment says "decode"), take the means, take images that were not trained on, and fix `random_state`.
+# **t-SNE** moves points about until neighbours are neighbours; its *perplexity* says about how many. Encode (source S1's comment says "decode"), take the means, take images that were
+# not trained on, and fix `random_state`. Here t-SNE starts from random places; a start from PCA, scikit-learn's default, would make the seeds look more alike than the method is.
 
 # %%
 few = validation.random_subset(lesson.pick(full=700, quick=250))
@@ -442,8 +441,7 @@ plotting.embedding_figure(
 
 # %% [markdown]
 # One set of codes, four pictures. Two numbers for each: the **overlap**, the mean share of a code's ten nearest neighbours in twenty dimensions that are among its ten nearest on the map;
-# and the correlation of
-# the distances *between the ten digits' centres* on the map with those in twenty dimensions.
+# and the correlation of the distances *between the ten digits' centres* on the map with those in twenty dimensions.
 
 
 # %%
@@ -462,22 +460,16 @@ def centre_distances(points):
     return torch.pdist(centres.double())
 
 
-# %%
-for name, points in maps.items():
-    far = torch.corrcoef(torch.stack([centre_distances(points), centre_distances(codes)]))[0, 1]
-    print(f"{name:28s} neighbours kept {overlap(codes, points):.2f}   distances between digits: correlation {far:.2f}")
-
-# %%
-# NBVAL_CHECK_OUTPUT
 kept = [overlap(codes, points) for points in maps.values()]
-assert max(kept[1:]) - min(kept[1:]) < 0.1 and min(kept[1:]) > kept[0] + 0.1
-print("the three t-SNE maps keep the same share of neighbours within 0.1, and more than PCA does:", True)
+for share, (name, points) in zip(kept, maps.items(), strict=True):
+    far = torch.corrcoef(torch.stack([centre_distances(points), centre_distances(codes)]))[0, 1]
+    print(f"{name:28s} neighbours kept {share:.2f}   distances between digits: correlation {far:.2f}")
+assert max(kept[1:]) - min(kept[1:]) < 0.1 and min(kept[1:]) > kept[0] + 0.1  # t-SNE alike, and better than PCA
 
 # %% [markdown]
 # That is how to read t-SNE. Whatever the seed and the perplexity, each map keeps about half of the true neighbours, where PCA keeps one in ten. The place, the size and the shape of a
-# group depend on the settings; and the
-# distances *between* groups follow the true ones only loosely, about as well as PCA's do. Any claim about groups should be made in the space itself. For instance: how well do five nearest
-# neighbours tell the digit?
+# group depend on the settings; and the distances *between* groups follow the true ones only loosely, about as well as PCA's do. Any claim about groups should be made in the space
+# itself. For instance: how well do five nearest neighbours tell the digit?
 
 
 # %%
@@ -511,7 +503,7 @@ print("20 dimensions tell digits better than a model with 2, and that better tha
 #
 # For the prior it is 1. **A trained model should have 1, too**, for a reason that needs no statistics. Multiply all codes of dimension $j$ by $c$ (means and standard deviations), and let
 # the decoder divide by $c$ first. The pictures do not change, so rec stays. The mean KL becomes
-# $\frac12(c^2 m_j - 1 - \log c^2 - \overline{\log \sigma_j^2})$, smallest at $c^2 = 1/m_j$. So any $m_j \ne 1$ is money left on the table, namely
+# $\frac12(c^2 m_j - 1 - \log c^2 - \overline{\log \sigma_j^2})$ (the bar is a mean over images), smallest at $c^2 = 1/m_j$. So any $m_j \ne 1$ is money left on the table, namely
 #
 # $$ \text{gain} = \frac12 \sum_j \big(m_j - 1 - \log m_j\big). \tag{6.6} $$
 
@@ -537,60 +529,60 @@ print("rescaling the codes lowers the mean KL by exactly the gain (6.6):", True)
 
 # %% [markdown]
 # The twenty-dimensional model is near 1. The flat one is off by a third, and it hardly matters: the slope is so gentle that its training did not level it, and the whole prize is a
-# twentieth of a nat. The test works for any VAE whose
-# first decoder layer is linear, since that layer can take up the division by $c$.
+# twentieth of a nat. The argument holds for any VAE whose encoder ends and whose decoder begins with a linear layer: these can take up $c$ and its inverse.
 #
 # Equal moments are not equal distributions. Here is the flat model, rescaled, beside its prior. In the grid of equal shares each of 225 cells should hold 1/225 of the codes. How uneven is
-# it? The letters mark three of the least visited cells within radius 1.5, apart from each other.
+# it, against as many draws from the prior itself? The letters mark three of the least visited cells within radius 1.5, apart from each other.
 
 # %%
 z = (q.mu + torch.exp(0.5 * q.log_var) * torch.randn(q.mu.shape, generator=torch.Generator().manual_seed(0))) / m.sqrt()
-cell = (torch.special.ndtr(z) * 15).long().clamp(0, 14)
-counts = torch.bincount((14 - cell[:, 1]) * 15 + cell[:, 0], minlength=225) / len(z) * 225  # 1 = fair share
+
+
+def per_cell(z: Tensor) -> Tensor:
+    """How many codes (N, 2) lie in each of the 225 cells, in reading order of the sheet; 1 is the fair share."""
+    cell = (torch.special.ndtr(z) * 15).long().clamp(0, 14)
+    return torch.bincount((14 - cell[:, 1]) * 15 + cell[:, 0], minlength=225) / len(z) * 225
+
+
+chance = torch.randn(z.shape, generator=torch.Generator().manual_seed(1))
+counts = per_cell(z)
+for name, c in {"codes": counts, "prior": per_cell(chance)}.items():
+    print(
+        f"{name}: emptiest cell {c.min():.2f}, fullest {c.max():.2f}; {(c < 0.5).double().mean():.0%} of the cells have less than half of their share"
+    )
+
+# %%
 central = (shares.norm(dim=1) < 1.5).nonzero().flatten()
 holes = shares[central[counts[central].argsort()]]  # emptiest first
 for _ in range(3):  # keep those that are not beside an emptier one
     holes = torch.stack([h for i, h in enumerate(holes) if i == 0 or (holes[:i] - h).norm(dim=1).min() > 0.6])
 holes = holes[:3]
-print(
-    f"fair share 1: the emptiest cell has {counts.min():.2f}, the fullest {counts.max():.2f}; {(counts < 0.5).double().mean():.0%} of the cells have less than half of their share"
-)
-
-# %%
-round_cloud = torch.randn(3000, 2, generator=torch.Generator().manual_seed(1))
 plotting.prior_and_codes_figure(
-    round_cloud,
+    chance[:3000],
     z[:3000],
     "draws from the prior fill a round cloud; the codes of images fill it unevenly, with thin lanes between groups; three thin places are lettered",
     holes=holes,
 )
-
-# %%
 with torch.no_grad():
     in_holes = flat.mean_image(flat.decode(holes * m.sqrt()))
 plotting.image_rows(
-    {"holes": in_holes}, "what the decoder makes of the three lettered places", column_titles=["A", "B", "C"]
+    {"decoded": in_holes}, "what the decoder makes of the three lettered places", column_titles=["A", "B", "C"]
 )
 print(f"entropy of the classifier: holes {doubt(holes * m.sqrt()):.2f}, prior draws {doubt(draws):.2f} nats")
 
 # %%
 # NBVAL_CHECK_OUTPUT
-by_chance = (
-    torch.bincount(torch.randint(225, (len(z),), generator=torch.Generator().manual_seed(0)), minlength=225)
-    / len(z)
-    * 225
-)
-assert counts.std() > 2 * by_chance.std()
+assert counts.std() > 2 * per_cell(chance).std()
 print("the codes are at least twice as uneven as as many draws from the prior:", True)
 
 # %% [markdown]
-# The holes are lanes between the digits. What is decoded there is a mixture of its neighbours, since the decoder is continuous: it must get from one digit to the other somewhere. So an
-# empty place does *not* mean "impossible image", nor "noise":
-# it means that this model needs no code there. Samples that fall into lanes are the odd shapes among the samples, and a VAE with twenty dimensions has more lanes than you can draw.
+# The holes are lanes between the digits. What is decoded there is a mixture of its neighbours, and the classifier is at a loss: the decoder is continuous, and must get from one
+# digit to the other somewhere. So an empty place does *not* mean "impossible image", nor "noise": it means that this model needs no code there. Samples that fall into lanes are
+# the odd shapes among the samples, and a VAE with twenty dimensions has more lanes than you can draw.
 #
 # ## 7 · Are samples copies?
 #
-# A generative model could score well by storing its training images. The audit: for each sample find the nearest training image in pixels, and compare the distance with that of *held-out*
+# A generative model could score well by storing its training images. The audit: for each sample (a mean image) find the nearest training image in pixels, and compare the distance with that of *held-out*
 # images, which cannot be copies.
 
 # %%
@@ -628,9 +620,8 @@ assert audit["thief"] < 0.5 * audit["held-out"] and audit["shifting thief"] > 3 
 print("samples are about as far as held-out images or farther; the thief is caught, but not when he shifts:", True)
 
 # %% [markdown]
-# The samples lie as far from the training images as new digits do, so they are no copies. The last control says how far that goes: a copy moved by one pixel gets away with most of the
-# distance of an honest image. Pixel distance sees copies of
-# pixels, not of ideas. (The gap between training and held-out bound, lesson 03, sees more: a model that memorises has a large one.)
+# The samples lie as far from the training images as new digits do, so they are no copies of pixels. The last control says how far that goes: a copy moved by one pixel lies as far away as an
+# honest image. Pixel distance does not see copies of ideas. (The gap between training and held-out bound, lesson 03, sees more: a model that memorises has a large one.)
 #
 # ## 8 · Arithmetic with codes
 #
@@ -645,8 +636,6 @@ direction = mu_known[bold].mean(0) - mu_known[light].mean(0)
 anywhere = torch.randn(20, generator=torch.Generator().manual_seed(0))
 anywhere *= direction.norm() / anywhere.norm()  # the control: another direction, as long
 mu_new = evaluation.posteriors(vae, held_out).mu
-
-# %%
 with torch.no_grad():
     for step in (-0.5, 0.0, 0.5, 1.0):
         moved = [vae.mean_image(vae.decode(mu_new + step * way)) for way in (direction, anywhere)]
@@ -673,9 +662,9 @@ assert (bolder > thin).double().mean() > 0.9
 print("along the direction the ink grows for more than nine images in ten:", True)
 
 # %% [markdown]
-# It works for ink, on average, for small steps. The honest lines are the control (a direction drawn at random changes the ink as well, about a third as much) and the digits lost on the
-# way at a full step: a direction is not a knob, because ink goes together with
-# the digit (a 0 has more of it than a 1), and the mean difference carries some of that along. Figures of latent arithmetic in articles show chosen successes unless they say how many were tried.
+# It works for ink, on average, for small steps. The honest lines are the control (a direction drawn at random changes the ink as well, about a third as much) and the digits lost
+# on the way at a full step, more than the control loses: a direction is not a knob, because ink goes together with the digit (a 0 has more of it than a 1), and the mean difference
+# carries some of that along. Figures of latent arithmetic in articles show chosen successes unless they say how many were tried.
 #
 # **Questions worth thinking about**
 #
@@ -714,4 +703,5 @@ print("along the direction the ink grows for more than nine images in ten:", Tru
 # - M. Rolinek, D. Zietlow, G. Martius, *Variational Autoencoders Pursue PCA Directions (by Accident)*, CVPR 2019 (why axes are not quite arbitrary).
 
 # %% [markdown] tags=["solution"]
-# **For instructors.** Show the t-SNE maps with seeds 0 and 1 as "two models" before you reveal that they are one. Sections 7 and 8 can be left out; section 6 is the one that lesson 07 builds on.
+# **For instructors.** Show the t-SNE maps with seeds 0 and 1 as "two models" before you reveal that they are one. Sections 7 and 8 can be left out; section 6 is the one that
+# lesson 07 builds on.

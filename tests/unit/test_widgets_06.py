@@ -1,12 +1,16 @@
 """The sliders and figures of lesson 06: they redraw, leave nothing behind, and hide no exception."""
 
+import io
+
 import ipywidgets as w
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from PIL import Image
 
 from vae_helpers import plotting, widgets
 from vae_helpers.models import VAE
+from vae_helpers.plotting.base import smaller
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +101,16 @@ def test_the_sheet_of_equal_shares_shows_the_decoded_grid(monkeypatch, capsys):
     names = [text.get_text() for text in axes.get_xticklabels()]
     assert names == ["−1.28", "−0.52", "0.00", "0.52", "1.28"]
     plt.close("all")
+
+
+@pytest.mark.parametrize(("colour", "mode"), [("0.4", "L"), ("tab:red", "RGB")])
+def test_a_stored_figure_has_the_same_pixels_in_fewer_bytes(colour, mode):
+    figure, axes = plt.subplots(figsize=(2, 2))
+    axes.plot([0, 1], [0, 1], color=colour)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    less = smaller(buffer.getvalue())
+    before, after = (Image.open(io.BytesIO(picture)) for picture in (buffer.getvalue(), less))
+    assert after.mode == mode and len(less) < len(buffer.getvalue())
+    assert after.convert("RGB").tobytes() == before.convert("RGB").tobytes()

@@ -210,6 +210,11 @@ EXERCISES = [
             Bug("a quarter", 0.25, "1/4 is the variance of z/2; there are two such terms, and a length is a root."),
             Bug("squared", 0.52, "Nearly the square of the ratio: the variance halves. A length is its root."),
             Bug("longer", math.sqrt(2), "That is the length of the sum. The mean is half of it."),
+            Bug(
+                "in plain units",
+                5.0,
+                "Right, if measured from the centre in plain units. Divide by the norm of the codes, the root of 50.",
+            ),
         ],
         general_hint="Each coordinate of (z + z')/2 has variance 1/4 + 1/4. What is its standard deviation?",
         goes_on_with="the square root of one half",
