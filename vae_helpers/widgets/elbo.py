@@ -67,7 +67,7 @@ def bound_explorer(*, name: str = "a bound and its gap") -> w.HBox:
     curve = Curve()
     redrawn = {words: _Redrawn(BoundPicture, curve, x) for words, x in observations(curve).items()}
     which = w.ToggleButtons(
-        options=list(redrawn), description="x has", style=w.ToggleButtonsStyle(button_width="120px")
+        options=list(redrawn), description="x has", style=w.ToggleButtonsStyle(button_width="150px")
     )
     mu = slider("mu", 1.5, -2.0, 2.0, 0.05, "mean of q")
     sigma = slider("sigma", 1.0, 0.05, 2.0, 0.05, "standard deviation of q")
