@@ -44,7 +44,7 @@ lab: setup ## open the course in JupyterLab
 test: setup ## every test: package, equations, checks, notebooks, nbval, and the browser where Chromium is there
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS) $(TESTS)
 
-course: setup ## run every lesson in full, without a browser, and store the outputs (about half an hour)
+course: setup ## run every lesson in full, without a browser, and store the outputs (some minutes)
 	$(PY) notebooks/build.py execute --profile full
 
 notebooks: setup ## make the notebooks from notebooks/source
