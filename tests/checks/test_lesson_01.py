@@ -3,11 +3,8 @@
 import math
 
 import numpy as np
-import pytest
 import torch
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
-
-from vae_helpers import checks
 
 
 def shifted(values, dz):
@@ -120,15 +117,3 @@ WRONG = [
     ("gap_of_one_bump", 1.5),
     ("gap_of_one_bump", 0.25),
 ]
-
-
-@pytest.mark.parametrize(("name", "answer"), RIGHT)
-def test_unusual_right_answers_pass(name, answer):
-    verdict = checks.EXERCISES[name].examine(answer)
-    assert verdict.passed, verdict.message
-
-
-@pytest.mark.parametrize(("name", "answer"), WRONG)
-def test_wrong_answers_of_another_kind_fail_with_a_hint(name, answer):
-    verdict = checks.EXERCISES[name].examine(answer)
-    assert verdict.status == "wrong" and "Hint:" in verdict.message, verdict.message
