@@ -3,11 +3,13 @@
 #   PYTHON       the Python to start from, 3.11 or newer (default: python3)
 #   WORKERS      how many tests run side by side (default: 2)
 #   TESTS        which tests (default: tests, all of them)
+#   LAB_ARGS     more for JupyterLab, as in: make lab LAB_ARGS="--no-browser --port 8900"
 #   PYTEST_ARGS  more for pytest, as in: make test TESTS=tests/unit PYTEST_ARGS="-k losses"
 
 PYTHON ?= python3
 WORKERS ?= 2
 TESTS ?= tests
+LAB_ARGS ?=
 PYTEST_ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -39,7 +41,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "Ready. Type: make lab"
 
 lab: setup ## open the course in JupyterLab
-	$(PY) -m jupyter lab notebooks/00_start_here.ipynb
+	$(PY) -m jupyter lab $(LAB_ARGS) notebooks/00_start_here.ipynb
 
 test: setup ## every test: package, equations, checks, notebooks, nbval, and the browser where Chromium is there
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS) $(TESTS)
