@@ -17,7 +17,6 @@ from nbformat import NotebookNode
 from vae_helpers import checkpoints, paths
 from vae_helpers.recipes import RECIPES
 
-NUMBER = re.compile(r"(?<![\w.])[-−+]?\d[\d  ,]*\.?\d*(?:e[-+]?\d+)?")
 FIGURE = re.compile(
     r"(?<![\w./])[-−]?\d{1,3}(?:[,  ]\d{3})+(?![\d.])|(?<![\w./])[-−]?\d+\.\d+|(?<![\w./])[-−]?\d+(?=\s?%)|(?<![\w./])[-−]?\d{3,}(?![\w.]\d)"
 )
@@ -32,7 +31,7 @@ NOT_PROSE = [
 FURNITURE = {784.0, 400.0, 255.0, 256.0, 128.0, 1000.0}  # sizes that every lesson speaks of
 
 
-def unaccounted(notebook: NotebookNode, known: set[str]) -> Iterator[str]:
+def unaccounted(notebook: NotebookNode, known: set[float]) -> Iterator[str]:
     """The figures in the prose of `notebook` (executed) that neither it, nor `known`, nor a citation accounts for."""
     produced = {*known, *FURNITURE}
     for cell in notebook.cells:
@@ -70,7 +69,7 @@ def numbers_in(text: str) -> list[float]:
     return values
 
 
-def accounted_for(figure: str, produced: set) -> bool:
+def accounted_for(figure: str, produced: set[float]) -> bool:
     """True when one of `produced` rounds to `figure` as written, in its sign or the other one, as a share or as a percentage."""
     wanted = abs(_value(figure))
     digits = len(figure.split(".")[1]) if "." in figure else 0

@@ -69,17 +69,19 @@ def _last_row(log_w, target=2.0):
     return math.ceil(target / float(_ess(log_w).mean()) * len(log_w))
 
 
+_WEIGHT_CASES = [
+    ("four samples of three images", (_LOG_W,)),
+    ("one sample", (_LOG_W[:1],)),
+    ("log-weights near -1000", (_LOG_W.double() - 1000,)),
+    ("log-weights near +800", (_LOG_W.double() + 800,)),
+    ("samples, repeats and images", (_BLOCKS,)),
+]
+
 EXERCISES = [
     Exercise(
         "iw_bound",
         losses.iw_bound,
-        cases=[
-            ("four samples of three images", (_LOG_W,)),
-            ("one sample", (_LOG_W[:1],)),
-            ("log-weights near -1000", (_LOG_W.double() - 1000,)),
-            ("log-weights near +800", (_LOG_W.double() + 800,)),
-            ("samples, repeats and images", (_BLOCKS,)),
-        ],
+        cases=_WEIGHT_CASES,
         bugs=[
             Bug(
                 "mean of logs",
@@ -211,13 +213,7 @@ EXERCISES = [
     Exercise(
         "effective_sample_size",
         losses.effective_sample_size,
-        cases=[
-            ("four samples of three images", (_LOG_W,)),
-            ("one sample", (_LOG_W[:1],)),
-            ("log-weights near -1000", (_LOG_W.double() - 1000,)),
-            ("log-weights near +800", (_LOG_W.double() + 800,)),
-            ("samples, repeats and images", (_BLOCKS,)),
-        ],
+        cases=_WEIGHT_CASES,
         bugs=[
             Bug(
                 "one over it",
