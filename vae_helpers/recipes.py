@@ -186,6 +186,21 @@ _FAMILIES = [
     for sigma in SIGMAS
 ]
 
+_CONDITIONAL = [
+    Recipe(
+        "cvae-2d",
+        "the conditional VAE of lessons 07 and 08 whose code can be drawn: the network of S2-CVAE, shuffled",
+        dict(latent_dim=2, encoder_sizes=(512, 256), decoder_sizes=(256, 512), num_classes=10),
+        dict(epochs=14, batch_size=128, learning_rate=1e-3),
+    ),
+    Recipe(
+        "cvae-20d",
+        "the conditional VAE of lessons 07 and 08 with room for style: 784+10-400-20, binarised anew in each epoch",
+        dict(latent_dim=20, encoder_sizes=(400,), decoder_sizes=(400,), num_classes=10),
+        dict(epochs=10, batch_size=128, learning_rate=1e-3, pixels="dynamic"),
+    ),
+]
+
 _CLASSIFIER = Recipe(  # joins _SHIPPED together with its file
     "classifier",
     "the conditional VAE behind the generative classifier of lesson 08",
@@ -194,5 +209,5 @@ _CLASSIFIER = Recipe(  # joins _SHIPPED together with its file
 )
 
 SOURCES = tuple(recipe.name for recipe in _SOURCES)
-SHIPPED = tuple(recipe.name for recipe in _SHIPPED + _FAMILIES)
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in [*_SOURCES, *_SHIPPED, *_FAMILIES, _CLASSIFIER]}
+SHIPPED = tuple(recipe.name for recipe in _SHIPPED + _FAMILIES + _CONDITIONAL)
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in [*_SOURCES, *_SHIPPED, *_FAMILIES, *_CONDITIONAL, _CLASSIFIER]}
