@@ -1,11 +1,13 @@
 """What a set of images is: bytes at rest, floats one batch at a time, three ways to read a grey pixel, and the check at the door."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 PIXEL_CONVENTIONS = ("grey", "dynamic", "static")
 
@@ -104,6 +106,7 @@ class ImageSet:
         shuffle: bool = False,
         drop_last: bool = False,
         pixels: str = "grey",
+        shifts: int = 0,
         generator: torch.Generator | None = None,
         noise_generator: torch.Generator | None = None,
         device: torch.device | str = "cpu",
@@ -111,7 +114,7 @@ class ImageSet:
         """Batches of floats: one permutation an epoch, bytes to floats one batch at a time.
 
         `pixels` is "grey", "dynamic" or "static" (see `binarize`). `generator` (CPU) draws the order; `noise_generator` (on the device
-        of the batches) the binarisation. The last batch is shorter where the numbers do not divide, or left out with `drop_last`.
+        of the batches) the shifts and the binarisation. With `shifts`, each image moves by up to so many pixels. The last batch is shorter where the numbers do not divide, or left out with `drop_last`.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -124,7 +127,10 @@ class ImageSet:
             else:  # index_select copies whole rows: 15 times faster than images[index]
                 index = order[start : start + batch_size]
                 rows, y = images.index_select(0, index), labels.index_select(0, index)
-            yield Batch(binarize(_floats(rows), pixels, generator=noise_generator), y)
+            x = _floats(rows)
+            if shifts:
+                x = shifted(x, shifts, generator=noise_generator)
+            yield Batch(binarize(x, pixels, generator=noise_generator), y)
 
 
 def _floats(images: Tensor) -> Tensor:
@@ -150,6 +156,20 @@ def binarize(x: Tensor, pixels: str = "dynamic", *, generator: torch.Generator |
     if pixels == "static":
         return (x > 0.5).to(x.dtype)
     raise ValueError(f"pixels={pixels!r} does not exist: choose one of {', '.join(PIXEL_CONVENTIONS)}")
+
+
+def shifted(x: Tensor, most: int, *, generator: torch.Generator | None = None) -> Tensor:
+    """Each square image moved by -most..most pixels along each axis, all moves equally likely, black moving in: (N, D) -> (N, D)."""
+    side = math.isqrt(x.shape[1])
+    if side * side != x.shape[1] or not 0 <= most < side:
+        raise ValueError(
+            f"cannot shift images of {x.shape[1]} pixels by {most}: shifts need square images, and less than a side"
+        )
+    ways = 2 * most + 1
+    way = torch.randint(ways * ways, (len(x),), generator=generator, device=x.device)
+    padded = F.pad(x.view(-1, side, side), (most, most, most, most))
+    windows = padded.unfold(1, side, 1).unfold(2, side, 1)  # (N, ways, ways, side, side), a view
+    return windows[torch.arange(len(x), device=x.device), way // ways, way % ways].flatten(1)
 
 
 def check_images(x: Tensor, pixels: int = 784) -> Tensor:

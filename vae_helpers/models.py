@@ -37,12 +37,15 @@ class VAEOutput(NamedTuple):
     z: Tensor
 
 
-def reparameterize(mu: Tensor, log_var: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+def reparameterize(
+    mu: Tensor, log_var: Tensor, *, generator: torch.Generator | None = None, eps: Tensor | None = None
+) -> Tensor:
     """z = mu + sigma * eps with eps ~ N(0, I) and sigma = exp(log_var / 2): (batch, d) -> (batch, d), differentiable in both.
 
-    Source: Kingma & Welling (2014), section 2.4.
+    Pass `eps`, (..., batch, d), to choose the noise. Source: Kingma & Welling (2014), section 2.4.
     """
-    eps = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
+    if eps is None:
+        eps = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
     return mu + torch.exp(0.5 * log_var) * eps
 
 
@@ -70,7 +73,9 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Gaussian:
         h = self.body(x)
-        return Gaussian(self.mu(h), self.log_var(h))
+        return Gaussian(
+            self.mu(h).to(x.dtype), self.log_var(h).to(x.dtype)
+        )  # as x is, also where layers compute in bfloat16
 
 
 class Decoder(nn.Module):
@@ -82,7 +87,7 @@ class Decoder(nn.Module):
         self.out = nn.Linear(hidden[-1] if hidden else inputs, outputs)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.out(self.body(z))
+        return self.out(self.body(z)).to(z.dtype)
 
 
 class VAE(nn.Module):
@@ -286,7 +291,7 @@ def _checked_labels(y: Tensor, num_classes: int) -> Tensor:
         raise ValueError(
             f"labels must be whole numbers of shape (batch,), got {y.dtype} of shape {tuple(y.shape)}: use y.flatten().long()"
         )
-    if len(y) and (y.min() < 0 or y.max() >= num_classes):
+    if _may_look(y) and (y.min() < 0 or y.max() >= num_classes):
         raise ValueError(f"labels must lie in 0..{num_classes - 1}, got {int(y.min())}..{int(y.max())}")
     return y.long()
 

@@ -48,7 +48,7 @@ def train(
             raise CheckpointError(f"{path} was started on {device}, which is not here: leave out --resume") from error
     everything = data.load(images or "auto", "train")
     training, validation = everything.split_off(min(HELD_OUT, len(everything) // 5))
-    model = recipe.build(seed or 0) if model is None else model
+    model = recipe.build(seed or 0, images=training) if model is None else model
 
     def keep(history: History) -> None:
         checkpoints.save(path, model, history=history, metrics=metrics(history), recipe=recipe.name)

@@ -2,20 +2,22 @@
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vae_helpers import losses
+from vae_helpers import distributed, losses, optimizers, resuming
 from vae_helpers.devices import pick_device
 from vae_helpers.evaluation import evaluate
 from vae_helpers.history import Epoch, History
 from vae_helpers.images import PIXEL_CONVENTIONS, DataError, ImageSet
 from vae_helpers.models import VAE
+from vae_helpers.objective import PRECISIONS, Objective
+
+SCHEDULES = ("constant", "cosine")
 
 
 class TrainingError(RuntimeError):
@@ -29,60 +31,86 @@ def fit(
     epochs: int,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
+    optimizer: str = "adam",
+    matrix_rate: float = 0.02,
+    weight_decay: float = 0.0,
     schedule: str = "constant",
     warmup: float = 0.0,
     pixels: str = "grey",
+    shifts: int = 0,
     beta: float = 1.0,
     beta_warmup_epochs: int = 0,
     free_bits: float = 0.0,
+    samples: int = 1,
     shuffle: bool = True,
     drop_last: bool = False,
     validation: ImageSet | None = None,
     seed: int = 0,
     device: str = "auto",
+    precision: str = "float32",
+    compile: bool = False,
     progress: bool = True,
     resume: History | None = None,
     on_epoch: Callable[[History], None] | None = None,
 ) -> History:
-    """Train `model` in place with Adam until it has seen `epochs` epochs in all, and return the history.
+    """Train `model` in place until it has seen `epochs` epochs in all, and return the history.
 
     The loss is the mean over the batch of rec + beta * kl, in nats per image. A conditional model gets the labels.
 
+    optimizer            "adam", "adamw" (with `weight_decay`) or "muon" (matrices at `matrix_rate`): see `optimizers.make`
     schedule             "constant", or "cosine" down to zero
     warmup               the share of all steps in which the learning rate rises to its full value
+    shifts               move each image by up to so many pixels each way, anew in each epoch
     beta_warmup_epochs   let beta rise linearly from 0 over so many epochs
     free_bits            count at least so many nats for each latent dimension's batch-mean KL
+    samples              K codes per image; above 1 the loss is -L_K (Burda et al. 2016), while rec and kl stay those of -ELBO
     validation           held-out images, evaluated after each epoch (never the test set while you still choose settings)
+    precision            "float32", or "bfloat16" for the matrix products alone: see `Objective`
+    compile              let torch.compile fuse the step: some seconds first, then faster; needs a C++ compiler
     resume               the History of an earlier call, or of a loaded checkpoint: goes on after its last whole epoch, with
                          the weights of that moment. N epochs, save, load, M epochs equal N + M bitwise; "cosine" and `warmup`
                          divide up the whole run, so there both calls need the same `epochs`, and the first one is stopped
     on_epoch             called with the history after each epoch; its `state` is complete, so it may be saved
 
+    Under torchrun each process computes its share of every batch (`distributed`); `on_epoch` is then called by the first one alone.
+
     An interrupt (Ctrl-C, or the stop button) returns the history so far with `interrupted=True`; the model keeps its last step.
-    Raises TrainingError before a step whose loss is not finite, DataError for unusable images, ValueError for unusable settings.
+    Raises TrainingError before a step whose loss is not finite (on a GPU, where looking costs time: after the epoch, with the weights of
+    the epoch before), DataError for unusable images, ValueError for unusable settings.
     """
     if not isinstance(images, ImageSet) or len(images) == 0:
         raise DataError("fit needs a non-empty ImageSet, as vae_helpers.data.load returns it")
-    where = pick_device(device)
+    where, ranks = pick_device(device), distributed.ranks()
     settings = dict(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, warmup=warmup, pixels=pixels, beta=beta,
         beta_warmup_epochs=beta_warmup_epochs, free_bits=free_bits, shuffle=shuffle, drop_last=drop_last, seed=seed,
-        data=images.name, images=len(images), device=where.type,
+        data=images.name, images=len(images), device=where.type, **_LATER | dict(
+            optimizer=optimizer, matrix_rate=matrix_rate, weight_decay=weight_decay, shifts=shifts, samples=samples, precision=precision,
+        ),
     )  # fmt: skip
-    _check_settings(settings)
+    _check_settings(settings, ranks.world)
 
     model.to(where).train()
+    objective: nn.Module = Objective(model, precision)
+    objective = ranks.wrap(torch.compile(objective, dynamic=False) if compile else objective)
     images_there = replace(images, images=images.images.to(where), labels=images.labels.to(where))
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=where.type in ("cpu", "cuda"))
+    stepper = optimizers.make(
+        optimizer,
+        model,
+        learning_rate,
+        matrix_rate=matrix_rate,
+        weight_decay=weight_decay,
+        fused=where.type in ("cpu", "cuda"),
+    )
     order, noise = torch.Generator().manual_seed(seed), torch.Generator(where).manual_seed(seed + 1)
     history = History(settings=settings)
     if resume is not None:
-        history.epochs = _resume(resume, settings, model, optimizer, order, noise)
-    history.state = _state(model, optimizer, order, noise, len(history))
+        history.epochs = resuming.restore(resume, settings, _LATER, model, stepper, order, noise)
+    history.state = resuming.state_of(model, stepper, order, noise, len(history))
 
     steps_per_epoch = len(images) // batch_size if drop_last else math.ceil(len(images) / batch_size)
     total_steps = epochs * steps_per_epoch
-    quiet = {} if progress else {"disable": True}
+    quiet = {} if progress and ranks.rank == 0 else {"disable": True}
     bar = tqdm(total=total_steps, initial=len(history) * steps_per_epoch, unit="step", **quiet)
     epoch = len(history)
     try:
@@ -94,6 +122,7 @@ def fit(
                 shuffle=shuffle,
                 drop_last=drop_last,
                 pixels=pixels,
+                shifts=shifts,
                 generator=order,
                 noise_generator=noise,
                 device=where,
@@ -101,28 +130,32 @@ def fit(
             for i, (x, y) in enumerate(batches):
                 step = epoch * steps_per_epoch + i
                 weight = beta * _share_of_beta(step, beta_warmup_epochs * steps_per_epoch)
-                rec, kl, loss = _loss(model, x, y if model.num_classes else None, weight, free_bits, noise)
-                if not math.isfinite(loss.item()):
+                eps = torch.randn((samples, len(x), model.latent_dim), generator=noise, device=where)
+                mine = ranks.rows
+                labels = y[mine] if model.num_classes else None
+                rec, kl, loss = _loss(objective, x[mine], labels, weight, free_bits, eps[:, mine])
+                if where.type == "cpu" and not math.isfinite(loss.item()):
                     raise _not_finite(rec, kl, model, history, epoch, i)
-                optimizer.param_groups[0]["lr"] = learning_rate * _share_of_rate(step, total_steps, schedule, warmup)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                stepper.zero_grad()
+                (
+                    loss * (len(rec) * ranks.world / len(x))
+                ).backward()  # the mean over the whole batch, whoever holds its rows
+                stepper.step(_share_of_rate(step, total_steps, schedule, warmup))
                 recs.append(rec.detach())
                 kls.append(kl.detach())
                 bar.update()
             if not _has_finite_weights(model):
                 raise _not_finite(rec, kl, model, history, epoch, i)
-            row = Epoch(epoch, _mean(recs), _mean(kls), sum(map(len, recs)), time.perf_counter() - started)
+            row = Epoch(epoch, *_means(recs, kls, ranks), time.perf_counter() - started)
             if validation is not None:
                 held_out = evaluate(model, validation, pixels=pixels, seed=seed)
                 row.val_rec, row.val_kl = held_out.rec, held_out.kl
                 model.train()
-            state = _state(model, optimizer, order, noise, epoch + 1)
+            state = resuming.state_of(model, stepper, order, noise, epoch + 1)
             history.epochs.append(row)
             history.state = state
             bar.set_postfix_str(_summary(row))
-            if on_epoch is not None:
+            if on_epoch is not None and ranks.rank == 0:
                 on_epoch(history)
     except KeyboardInterrupt:
         history.interrupted = True
@@ -136,15 +169,33 @@ def fit(
     return history
 
 
-def _check_settings(s: dict) -> None:
+# settings that runs of earlier versions do not name, and what they amounted to
+_LATER = dict(optimizer="adam", matrix_rate=0.02, weight_decay=0.0, shifts=0, samples=1, precision="float32")
+
+
+def _check_settings(s: dict, world: int) -> None:
     fine = s["epochs"] >= 0 and s["batch_size"] >= 1 and s["learning_rate"] > 0 and 0 <= s["warmup"] <= 1
     if not (fine and s["beta"] >= 0 and s["beta_warmup_epochs"] >= 0 and s["free_bits"] >= 0):
         raise ValueError(
             "need epochs >= 0, batch_size >= 1, learning_rate > 0, warmup in [0, 1], and beta, beta_warmup_epochs, free_bits >= 0"
         )
-    for name, choices in (("schedule", ("constant", "cosine")), ("pixels", PIXEL_CONVENTIONS)):
-        if s[name] not in choices:
-            raise ValueError(f"{name}={s[name]!r} does not exist: choose one of {', '.join(choices)}")
+    if not (s["matrix_rate"] > 0 and s["weight_decay"] >= 0 and s["shifts"] >= 0 and s["samples"] >= 1):
+        raise ValueError("need matrix_rate > 0, weight_decay >= 0, shifts >= 0 and samples >= 1")
+    choices = (
+        ("schedule", SCHEDULES),
+        ("pixels", PIXEL_CONVENTIONS),
+        ("optimizer", optimizers.OPTIMIZERS),
+        ("precision", PRECISIONS),
+    )
+    for name, names in choices:
+        if s[name] not in names:
+            raise ValueError(f"{name}={s[name]!r} does not exist: choose one of {', '.join(names)}")
+    if s["weight_decay"] and s["optimizer"] == "adam":
+        raise ValueError("optimizer='adam' takes no weight_decay: use optimizer='adamw'")
+    if s["samples"] > 1 and (s["beta"] != 1 or s["beta_warmup_epochs"] or s["free_bits"]):
+        raise ValueError("samples > 1 trains on -L_K, which has no KL term to weigh: leave out beta and free_bits")
+    if s["free_bits"] and world > 1:
+        raise ValueError("free_bits needs the mean over the whole batch: train on one process, without torchrun")
     if s["drop_last"] and s["images"] < s["batch_size"]:
         raise ValueError(
             f"drop_last with {s['images']} images and batch_size={s['batch_size']} leaves no batch: use a smaller batch_size"
@@ -152,16 +203,15 @@ def _check_settings(s: dict) -> None:
 
 
 def _loss(
-    model: VAE, x: Tensor, y: Tensor | None, beta: float, minimum: float, noise: torch.Generator
+    objective: nn.Module, x: Tensor, y: Tensor | None, beta: float, minimum: float, eps: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(rec, kl, loss): (batch,), (batch,) and the scalar to minimise, in nats per image."""
-    if not minimum:
-        rec, kl = model.negative_elbo(x, y, generator=noise)
-        return rec, kl, (rec + beta * kl).mean()
-    out = model(x, y, generator=noise)
-    rec = losses.reconstruction_nll(out.logits, x, model.likelihood, model.sigma_x)
-    kl_per_dim = losses.gaussian_kl_per_dim(out.mu, out.log_var, *model.prior(y))
-    return rec, kl_per_dim.sum(-1), rec.mean() + beta * losses.free_bits(kl_per_dim, minimum)
+    terms = objective(x, y, eps)
+    if terms.iw is not None:
+        return terms.rec, terms.kl, -terms.iw.mean()
+    if minimum:
+        return terms.rec, terms.kl, terms.rec.mean() + beta * losses.free_bits(terms.kl_per_dim, minimum)
+    return terms.rec, terms.kl, (terms.rec + beta * terms.kl).mean()
 
 
 def _not_finite(rec: Tensor, kl: Tensor, model: VAE, history: History, epoch: int, batch: int) -> TrainingError:
@@ -169,7 +219,7 @@ def _not_finite(rec: Tensor, kl: Tensor, model: VAE, history: History, epoch: in
     terms = [name for name, term in (("rec", rec), ("kl", kl)) if not torch.isfinite(term).all()]
     weights = "The step was not taken, so the weights are the last good ones."
     if not _has_finite_weights(model):  # an earlier loss was finite, its gradient was not
-        _load_weights(model, history.state)
+        resuming.load_weights(model, history.state)
         weights = "A gradient before it had spoilt the weights: they are again those of the last whole epoch."
     return TrainingError(
         f"epoch {epoch}, batch {batch}: {' and '.join(terms) or 'the loss or its gradient'} is not finite. {weights} "
@@ -191,65 +241,13 @@ def _share_of_beta(step: int, warmup_steps: int) -> float:
     return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
 
 
-def _mean(parts: list[Tensor]) -> float:
-    """The average over all images seen, whatever the sizes of the batches."""
-    return float(torch.cat(parts).cpu().double().mean())
+def _means(recs: list[Tensor], kls: list[Tensor], ranks: distributed.Ranks) -> tuple[float, float, int]:
+    """(rec, kl, number) of all images seen in an epoch, whatever the sizes of the batches and whoever held them."""
+    sums = ranks.total(torch.stack([torch.cat(parts).double().sum() for parts in (recs, kls)]))
+    seen = ranks.total(torch.tensor(sum(map(len, recs)), device=sums.device))
+    return *(sums / seen).tolist(), int(seen)
 
 
 def _summary(row: Epoch) -> str:
     text = f"rec {row.rec:.2f} + kl {row.kl:.2f} = {row.loss:.2f}"
     return text if row.val_loss is None else f"{text}, held out {row.val_loss:.2f}"
-
-
-# ---------------------------------------------------------------- going on where a run stopped
-
-
-def _state(
-    model: VAE, optimizer: torch.optim.Optimizer, order: torch.Generator, noise: torch.Generator, epochs: int
-) -> dict[str, Tensor]:
-    """A copy of all that the next epoch depends on."""
-    state = {"epochs": torch.tensor(epochs), "order": order.get_state(), "noise": noise.get_state()}
-    state |= {f"model.{name}": value.detach().clone() for name, value in model.state_dict().items()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        state |= {f"optimizer.{index}.{name}": torch.as_tensor(value).clone() for name, value in moments.items()}
-    return state
-
-
-def _resume(
-    run: History,
-    settings: dict,
-    model: VAE,
-    optimizer: torch.optim.Optimizer,
-    order: torch.Generator,
-    noise: torch.Generator,
-) -> list[Epoch]:
-    """Put everything back to the end of the run's last whole epoch; returns the rows up to there. Raises ValueError."""
-    if run.state is None:
-        raise ValueError(
-            "this history holds no training state: save it with checkpoints.save(path, model, history=history)"
-        )
-    divides_up_the_run = settings["schedule"] == "cosine" or settings["warmup"] > 0
-    changed = [k for k, v in settings.items() if run.settings.get(k) != v and (k != "epochs" or divides_up_the_run)]
-    if "device" in changed:
-        raise ValueError(f"this run began on {run.settings['device']}: pass device={run.settings['device']!r} to go on")
-    if changed:
-        was = ", ".join(f"{k}={run.settings.get(k)!r}" for k in changed)
-        warnings.warn(f"this run began with {was}: it will not end where one uninterrupted run would", stacklevel=3)
-    _load_weights(model, run.state)
-    order.set_state(run.state["order"].cpu())
-    noise.set_state(run.state["noise"].cpu())
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in run.state.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".")
-            moments.setdefault(int(index), {})[key] = value.clone()
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return run.epochs[: int(run.state["epochs"])]
-
-
-def _load_weights(model: VAE, state: dict[str, Tensor]) -> None:
-    weights = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"this run belongs to another architecture than the model: {error}") from None

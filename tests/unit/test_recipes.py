@@ -7,7 +7,7 @@ import torch
 
 from vae_helpers import losses
 from vae_helpers.history import Epoch
-from vae_helpers.recipes import GAUSSIAN_HALF_CONSTANT, RECIPES, SHIPPED, SOURCES
+from vae_helpers.recipes import FAST, GAUSSIAN_HALF_CONSTANT, RECIPES, SHIPPED, SOURCES
 
 PARAMETERS = {"S0": 105_816, "S1": 410_404, "S2-VAE": 1_068_820, "S2-CVAE": 1_076_500, "S4": 477_732}
 
@@ -21,9 +21,16 @@ def test_network_has_as_many_parameters_as_its_source(name):
     assert sum(p.numel() for p in RECIPES[name].build().parameters()) == PARAMETERS[name]
 
 
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_fast_recipe_has_the_network_and_the_bound_of_its_source(name):
+    source, fast = RECIPES[name], RECIPES[f"{name}-fast"]
+    assert fast.model == source.model and fast.dropped_constant == source.dropped_constant
+    assert fast.training["epochs"] < source.training["epochs"]
+
+
 def test_sources_and_shipped_models_are_all_recipes():
     assert set(SOURCES) == set(PARAMETERS)
-    assert set(RECIPES) == {*SOURCES, *SHIPPED, "classifier"}
+    assert set(RECIPES) == {*SOURCES, *FAST, *SHIPPED, "classifier", "classifier-3min"}
     assert all(RECIPES[name].name == name for name in RECIPES)
 
 

@@ -1,0 +1,71 @@
+"""The optimisers that `fit` can choose: Adam, AdamW, and Muon for the hidden layers' matrices with AdamW for all the rest."""
+
+import torch
+from torch import Tensor, nn
+
+OPTIMIZERS = ("adam", "adamw", "muon")
+
+
+class Optimizers:
+    """One or two optimisers that step together; their learning rates rise and fall together."""
+
+    def __init__(self, parts: list[torch.optim.Optimizer], model: nn.Module) -> None:
+        self.parts, self.model = parts, model
+        self.full_rates = [part.param_groups[0]["lr"] for part in parts]
+
+    def step(self, share_of_rate: float) -> None:
+        """One step at this share of the full learning rates."""
+        for part, rate in zip(self.parts, self.full_rates, strict=True):
+            part.param_groups[0]["lr"] = rate * share_of_rate
+            part.step()
+
+    def zero_grad(self) -> None:
+        for part in self.parts:
+            part.zero_grad()
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of all moments and counters: {"parameter/moment": tensor}."""
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        return {
+            f"{names[parameter]}/{key}": torch.as_tensor(value).clone()
+            for part in self.parts
+            for parameter, moments in part.state.items()
+            for key, value in moments.items()
+        }
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        parameters = dict(self.model.named_parameters())
+        for part in self.parts:
+            mine = {id(parameter) for parameter in part.param_groups[0]["params"]}
+            for name, value in state.items():
+                parameter, key = name.split("/")
+                if id(parameters[parameter]) in mine:
+                    part.state[parameters[parameter]][key] = value.clone()
+
+
+def make(
+    name: str,
+    model: nn.Module,
+    learning_rate: float,
+    *,
+    matrix_rate: float = 0.02,
+    weight_decay: float = 0.0,
+    fused: bool = True,
+) -> Optimizers:
+    """The named optimiser over all parameters of `model`.
+
+    "adam"   Kingma & Ba (2015)
+    "adamw"  the same, with `weight_decay` taken off the weights themselves: Loshchilov & Hutter (2019)
+    "muon"   for the matrices between two layers of units, at `matrix_rate`: the momentum's singular values are all set to about one
+             before the step (Jordan et al. 2024, "Muon"). First and last layers, biases and the rest get AdamW at `learning_rate`
+    """
+    if name == "adam":
+        return Optimizers([torch.optim.Adam(model.parameters(), lr=learning_rate, fused=fused)], model)
+    adamw = dict(lr=learning_rate, weight_decay=weight_decay, fused=fused)
+    if name == "adamw":
+        return Optimizers([torch.optim.AdamW(model.parameters(), **adamw)], model)
+    matrices = [p for p in model.parameters() if p.ndim == 2]
+    rest = [p for p in model.parameters() if p.ndim != 2]
+    muon = torch.optim.Muon(matrices, lr=matrix_rate, weight_decay=weight_decay, ns_steps=3)
+    return Optimizers([muon, torch.optim.AdamW(rest, **adamw)], model)
