@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vae_helpers import losses
+from vae_helpers.evaluation import log_prob_of_images
 from vae_helpers.models import VAE, Gaussian, _check_choice, _clamped
 
 RULES = ("reconstruction", "elbo", "plug-in", "importance-weighted")
@@ -99,16 +100,6 @@ def _log_px_z(model: VAE, z: Tensor, x: Tensor) -> Tensor:
     """log p(x|z, y): codes (batch, K, 1 or labels, d), images (batch, D) -> (batch, K, 1 or labels), in nats."""
     (output,) = _run(model.decoder.body, (model.decoder.out,), z)
     with torch.autocast(x.device.type, enabled=False):
-        return _log_likelihood(model, output.to(x), x)
-
-
-def _log_likelihood(model: VAE, output: Tensor, x: Tensor) -> Tensor:
-    if model.likelihood not in ("bernoulli", "continuous_bernoulli"):
+        output = output.to(x)
         means = torch.sigmoid(output) if model.sigmoid_mean else output
-        return -losses.reconstruction_nll(means, x[:, None, None], model.likelihood, model.sigma_x)
-    # sum_j [x_j l_j - softplus(l_j)]: x meets the logits in one batched product, and is not copied once a label
-    inner = torch.bmm(output.flatten(1, 2), x[:, :, None]).view(output.shape[:-1])
-    log_px_z = inner - F.softplus(output).sum(-1)
-    if model.likelihood == "bernoulli":
-        return log_px_z
-    return log_px_z + losses.continuous_bernoulli_log_constant(output).sum(-1)
+        return log_prob_of_images(model, means.flatten(1, 2), x).view(output.shape[:-1])

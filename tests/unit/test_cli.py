@@ -15,7 +15,7 @@ from vae_helpers import __main__ as command_line
 from vae_helpers import checkpoints, data, doctor, paths, training
 from vae_helpers.recipes import RECIPES
 
-COMMANDS = ("doctor", "fetch", "train", "reproduce")
+COMMANDS = ("doctor", "fetch", "train", "evaluate", "classify", "reproduce")
 
 
 @pytest.fixture

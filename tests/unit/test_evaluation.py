@@ -124,6 +124,42 @@ def test_log_likelihood_averages_the_bounds(few: ImageSet):
     assert elbo < result.log_likelihood
 
 
+@pytest.mark.parametrize("codes_at_once", [1000, 24])  # all six of an image together, or two by two
+@pytest.mark.parametrize("likelihood", losses.LIKELIHOODS)
+@pytest.mark.parametrize("label_in", [(), ("decoder",), ("encoder", "decoder", "prior")])
+def test_iw_bounds_equal_the_formula_written_out(likelihood, label_in, codes_at_once, few, monkeypatch):
+    monkeypatch.setattr(evaluation, "CODES_AT_ONCE", {"cpu": codes_at_once})
+    model = small(likelihood=likelihood, **(dict(num_classes=10, label_in=label_in) if label_in else {})).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    x, y = few.x.double(), few.y if label_in else None
+    monkeypatch.setattr(ImageSet, "batches", lambda self, *_, **__: iter([(x, few.y)]))
+    (found,) = evaluation.iw_bounds(model, few, samples=6, pixels="grey", seed=3)
+    noise, at_once = torch.Generator().manual_seed(3), min(6, codes_at_once // 12)
+    eps = [torch.randn(12, at_once, 2, generator=noise, dtype=torch.float64) for _ in range(6 // at_once)]
+    eps = torch.cat(eps, 1)
+    q, prior = model.encode(x, y), model.prior(y)
+    rows = []
+    for k in range(6):
+        z = q.mu + (q.log_var / 2).exp() * eps[:, k]
+        rec = losses.reconstruction_nll(model.decode(z, y), x, likelihood, model.sigma_x)
+        rows.append(losses.gaussian_log_prob(z, *prior) - rec - losses.gaussian_log_prob(z, *q))
+    torch.testing.assert_close(found, losses.iw_bound(torch.stack(rows)).detach(), rtol=0, atol=1e-9)
+
+
+def test_iw_bounds_come_image_by_image_in_order(digits: ImageSet, monkeypatch: pytest.MonkeyPatch):
+    model = small()
+    bounds = list(evaluation.iw_bounds(model, digits[:70], samples=200, pixels="grey"))
+    assert [len(part) for part in bounds] == [20, 20, 20, 10]
+    alone = torch.cat(
+        [torch.cat(list(evaluation.iw_bounds(model, digits[i], samples=200, pixels="grey"))) for i in (3, 69)]
+    )
+    together = torch.cat(bounds)
+    torch.testing.assert_close(together[[3, 69]], alone, rtol=0, atol=0.5)
+    assert evaluation.summary(bounds[:2], 200).images == 40
+    assert evaluation.summary(bounds, 200) == evaluation.log_likelihood(model, digits[:70], samples=200, pixels="grey")
+
+
 def test_the_score_of_a_label_counts_the_kl():  # E45: by reconstruction alone, a label whose code nobody expects would tie
     model = VAE(2, (8,), (8,), num_classes=2, label_in=("encoder",))
     for parameter in model.parameters():
