@@ -1,6 +1,16 @@
 """Exercise checks, one `Exercise` each: `gaussian_kl = check.gaussian_kl(gaussian_kl)` after `from vae_helpers import checks as check`."""
 
-from vae_helpers.checks import lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06
+from vae_helpers.checks import (
+    lesson_00,
+    lesson_01,
+    lesson_02,
+    lesson_03,
+    lesson_04,
+    lesson_05,
+    lesson_06,
+    lesson_07,
+    lesson_08,
+)
 from vae_helpers.checks.exercise import Bug, Exercise
 
 LESSONS = {
@@ -11,6 +21,8 @@ LESSONS = {
     "04": lesson_04.EXERCISES,
     "05": lesson_05.EXERCISES,
     "06": lesson_06.EXERCISES,
+    "07": lesson_07.EXERCISES,
+    "08": lesson_08.EXERCISES,
 }
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for exercises in LESSONS.values() for exercise in exercises}
 

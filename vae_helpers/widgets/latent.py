@@ -6,7 +6,7 @@ from torch import Tensor
 
 from vae_helpers import plotting
 from vae_helpers.models import VAE
-from vae_helpers.widgets.base import picture_explorer, slider
+from vae_helpers.widgets.base import digit_buttons, picture_explorer, slider
 
 
 def latent_explorer(
@@ -23,11 +23,7 @@ def latent_explorer(
         slider(f"z{i + 1}", float(first[i]), -reach, reach, 0.05, f"latent coordinate {i + 1}")
         for i in range(model.latent_dim)
     ]
-    digits = (
-        [w.ToggleButtons(options=list(range(model.num_classes)), description="digit")]
-        if labels and model.num_classes
-        else []
-    )
+    digits = [digit_buttons("digit", 0, model.num_classes)] if labels and model.num_classes else []
 
     @torch.no_grad()
     def draw(*values) -> bytes:
