@@ -17,7 +17,7 @@ def start_from(model: VAE, images: ImageSet, *, seed: int = 0) -> VAE:
     """
     generator = torch.Generator().manual_seed(seed)
     ends = {model.encoder.mu: 1.0, model.encoder.log_var: 0.01, model.decoder.out: 1.0}
-    for layer in model.modules():
+    for layer in [*model.encoder.modules(), *model.decoder.modules()]:
         if isinstance(layer, nn.Linear):
             width = ends.get(layer, 2**0.5)
             layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * width / layer.in_features**0.5)

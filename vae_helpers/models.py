@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vae_helpers import losses
+from vae_helpers.flows import FlowPrior
 from vae_helpers.images import check_images
 
 PIXELS = 784
@@ -104,6 +105,7 @@ class VAE(nn.Module):
     num_classes       0 for a plain VAE, else the number of labels
     label_in          where the label goes: any of "encoder", "decoder", "prior"
     pixels            D, the length of an image; shapes below say 784
+    prior_couplings   above 0, the prior is learned: a flow of so many layers in place of N(0, I) (flows.py)
 
     Raises ValueError for a setting that does not exist. `config` holds all settings, so `VAE(**model.config)` builds the same network.
     """
@@ -122,6 +124,7 @@ class VAE(nn.Module):
         num_classes: int = 0,
         label_in: Sequence[str] = ("encoder", "decoder"),
         pixels: int = PIXELS,
+        prior_couplings: int = 0,
     ) -> None:
         super().__init__()
         _check_choice("likelihood", likelihood, losses.LIKELIHOODS)
@@ -135,6 +138,8 @@ class VAE(nn.Module):
             )
         if num_classes and not label_in:
             raise ValueError(f"num_classes={num_classes} needs a place for the label: any of {', '.join(LABEL_PLACES)}")
+        if prior_couplings < 0 or (prior_couplings and num_classes and "prior" in label_in):
+            raise ValueError("prior_couplings must be >= 0, and a learned prior takes no label: leave \"prior\" out of label_in")
         if (learn_sigma_x or sigmoid_mean) and likelihood not in ("gaussian", "laplace"):
             raise ValueError(
                 f"learn_sigma_x and sigmoid_mean need likelihood='gaussian' or 'laplace', not {likelihood!r}"
@@ -151,6 +156,7 @@ class VAE(nn.Module):
             num_classes=num_classes,
             label_in=[place for place in LABEL_PLACES if place in label_in],
             pixels=pixels,
+            prior_couplings=prior_couplings,
         )
         self.latent_dim, self.num_classes, self.likelihood = latent_dim, num_classes, likelihood
         self.label_in = tuple(label_in) if num_classes else ()
@@ -162,6 +168,7 @@ class VAE(nn.Module):
             self.prior_mu = nn.Embedding(num_classes, latent_dim)
             self.prior_log_var = nn.Embedding(num_classes, latent_dim)
             nn.init.zeros_(self.prior_log_var.weight)
+        self.flow = FlowPrior(latent_dim, prior_couplings) if prior_couplings else None
         log_sigma_x = torch.tensor(float(sigma_x)).log()
         if learn_sigma_x:
             self.log_sigma_x = nn.Parameter(log_sigma_x)
@@ -174,12 +181,21 @@ class VAE(nn.Module):
         return self.log_sigma_x.exp()
 
     def prior(self, y: Tensor | None = None) -> Gaussian:
-        """p(z), or p(z|y) where the label is in the prior: tensors that broadcast against (batch, d)."""
+        """p(z), or p(z|y) where the label is in the prior: tensors that broadcast against (batch, d).
+
+        Raises ValueError for a learned prior, which is no Gaussian: ask `log_prior`.
+        """
+        if self.flow is not None:
+            raise ValueError("this model's prior is learned and no Gaussian: use model.log_prior(z)")
         if "prior" in self.label_in:
             y = self._labels(y).to(self.prior_mu.weight.device)
             return Gaussian(self.prior_mu(y), self.prior_log_var(y))
         zeros = self.log_sigma_x.new_zeros(1, self.latent_dim)
         return Gaussian(zeros, zeros)
+
+    def log_prior(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """log p(z), or log p(z|y) where the label is in the prior: (..., batch, d) -> (..., batch), in nats."""
+        return losses.gaussian_log_prob(z, *self.prior(y)) if self.flow is None else self.flow.log_prob(z)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Gaussian:
         """q(z|x), or q(z|x, y): images (batch, 784) -> mu and log_var, each (batch, d).
@@ -209,8 +225,14 @@ class VAE(nn.Module):
     def negative_elbo(
         self, x: Tensor, y: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> losses.BoundTerms:
-        """(rec, kl) of a batch, each (batch,), in nats per image, from one z per image."""
+        """(rec, kl) of a batch, each (batch,), in nats per image, from one z per image.
+
+        For a learned prior kl is log q(z|x) - log p(z) at that z: right on average, and negative at times.
+        """
         out = self(x, y, generator=generator)
+        if self.flow is not None:
+            rec = losses.reconstruction_nll(out.logits, x, self.likelihood, self.sigma_x)
+            return losses.BoundTerms(rec, losses.gaussian_log_prob(out.z, out.mu, out.log_var) - self.log_prior(out.z))
         prior = self.prior(y)
         return losses.negative_elbo(
             out.logits,
@@ -244,9 +266,12 @@ class VAE(nn.Module):
         """
         if y is not None and len(y) != n:
             raise ValueError(f"{n} images but {len(y)} labels: pass one label per image")
-        mu, log_var = self.prior(y)
         shape = (n, self.latent_dim)
-        z = reparameterize(mu.expand(shape), log_var.expand(shape), generator=generator)
+        if self.flow is not None:
+            z = self.flow.transform(torch.randn(shape, generator=generator, device=self.log_sigma_x.device))
+        else:
+            mu, log_var = self.prior(y)
+            z = reparameterize(mu.expand(shape), log_var.expand(shape), generator=generator)
         return self.mean_image(self.decode(z, y))
 
     def _labels(self, y: Tensor | None) -> Tensor:

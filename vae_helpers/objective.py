@@ -12,11 +12,15 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 class Terms(NamedTuple):
-    """rec and kl, the halves of -ELBO, each (batch,); kl of each latent dimension, (batch, d); `iw`, L_K (batch,) or None. In nats."""
+    """rec and kl, the halves of -ELBO, each (batch,), in nats.
+
+    kl_per_dim   kl of each latent dimension, (batch, d); None for a learned prior, whose KL does not divide up
+    iw           L_K, (batch,); None for K = 1
+    """
 
     rec: Tensor
     kl: Tensor
-    kl_per_dim: Tensor
+    kl_per_dim: Tensor | None
     iw: Tensor | None
 
 
@@ -39,15 +43,15 @@ class Objective(nn.Module):
     def _terms(self, x: Tensor, y: Tensor | None, eps: Tensor) -> Terms:
         model, draws = self.model, len(eps)
         mu, log_var = model.encode(x, y)
-        prior = model.prior(y)
-        kl_per_dim = losses.gaussian_kl_per_dim(mu, log_var, *prior)
         z = reparameterize(mu, log_var, eps=eps)
         labels = None if y is None else y.repeat(draws)
         output = model.decode(z.flatten(0, 1), labels).unflatten(0, (draws, len(x)))
-        if draws == 1:
-            rec = losses.reconstruction_nll(output[0], x, model.likelihood, model.sigma_x)
+        rec = losses.reconstruction_nll(output if draws > 1 else output[0], x, model.likelihood, model.sigma_x)
+        kl_per_dim = None if model.flow else losses.gaussian_kl_per_dim(mu, log_var, *model.prior(y))
+        if draws == 1 and kl_per_dim is not None:
             return Terms(rec, kl_per_dim.sum(-1), kl_per_dim, None)
-        rec = losses.reconstruction_nll(output, x, model.likelihood, model.sigma_x)
-        log_pz, log_qz = losses.gaussian_log_prob(z, *prior), losses.gaussian_log_prob(z, mu, log_var)
-        log_w = losses.log_importance_weights(-rec, log_pz, log_qz)
-        return Terms(rec.mean(0), kl_per_dim.sum(-1), kl_per_dim, losses.iw_bound(log_w))
+        log_pz, log_qz = model.log_prior(z, y), losses.gaussian_log_prob(z, mu, log_var)
+        kl = (log_qz - log_pz).mean(0) if kl_per_dim is None else kl_per_dim.sum(-1)
+        if draws == 1:
+            return Terms(rec, kl, None, None)
+        return Terms(rec.mean(0), kl, kl_per_dim, losses.iw_bound(losses.log_importance_weights(-rec, log_pz, log_qz)))

@@ -89,6 +89,8 @@ def fit(
         ),
     )  # fmt: skip
     _check_settings(settings, ranks.world)
+    if free_bits and model.flow is not None:
+        raise ValueError("free_bits needs the KL of each dimension, which a learned prior has not: leave it out")
 
     model.to(where).train()
     objective: nn.Module = Objective(model, precision)
