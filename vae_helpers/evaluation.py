@@ -87,12 +87,11 @@ def log_weights(
     The codes are drawn from the encoder's q(z|x), or from `posterior` where that is given.
     """
     mu, log_var = model.encode(x, y) if posterior is None else posterior
-    prior = model.prior(y)
     rows = []
     for _ in range(samples):
         z = reparameterize(mu, log_var, generator=generator)
         log_px_z = -losses.reconstruction_nll(model.decode(z, y), x, model.likelihood, model.sigma_x)
-        log_pz = losses.gaussian_log_prob(z, *prior)
+        log_pz = model.log_prior(z, y)
         rows.append(losses.log_importance_weights(log_px_z, log_pz, losses.gaussian_log_prob(z, mu, log_var)))
     return torch.stack(rows)
 
@@ -136,7 +135,6 @@ def _iw_bound(
 ) -> Tensor:
     """L_K of a batch, (batch,), from `at_once` codes of each image at a time."""
     mu, log_var = (part[:, None] for part in model.encode(x, y))
-    prior = [part[:, None] for part in model.prior(y)]
     log_sum = torch.full((len(x),), -math.inf, dtype=torch.float64, device=x.device)
     for start in range(0, samples, at_once):
         k = min(at_once, samples - start)
@@ -145,7 +143,8 @@ def _iw_bound(
         output = model.decode(z.flatten(0, 1), None if y is None else y.repeat_interleave(k))
         log_px_z = log_prob_of_images(model, output.view(len(x), k, -1), x)
         log_qz = losses.gaussian_log_prob(eps) - 0.5 * log_var.sum(-1)  # the density of eps, stretched by sigma
-        log_w = losses.log_importance_weights(log_px_z, losses.gaussian_log_prob(z, *prior), log_qz).double()
+        log_pz = model.log_prior(z.transpose(0, 1), y).T
+        log_w = losses.log_importance_weights(log_px_z, log_pz, log_qz).double()
         log_sum = torch.logaddexp(log_sum, torch.logsumexp(log_w, 1))
     return (log_sum - math.log(samples)).cpu()
 

@@ -1,0 +1,34 @@
+"""log p(x) of the likelihood models: `python -m benchmarks.likelihood`, after `python -m benchmarks.trained likelihood 0`.
+
+Each figure is what `python -m vae_helpers evaluate CHECKPOINT --samples 5000 --json` prints: all 10 000 test images, binarised once.
+"""
+
+import json
+import subprocess
+import sys
+import time
+
+from benchmarks.machine import conditions
+from benchmarks.trained import trained
+from vae_helpers import checkpoints, paths
+
+SAMPLES = 5000
+
+
+def measure() -> dict:
+    """Bound and importance-weighted log-likelihood of every trained model, in nats per image, and its losses while it learned."""
+    rows = []
+    for path in trained("likelihood", "likelihood-3min"):
+        stored, started = checkpoints.load(path), time.perf_counter()
+        command = [sys.executable, "-m", "vae_helpers", "evaluate", str(path), "--samples", str(SAMPLES), "--json"]
+        result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        del result["checkpoint"]
+        row = dict(recipe=stored.recipe) | stored.metrics | result
+        row |= {"measuring_seconds": round(time.perf_counter() - started)}
+        print(json.dumps(row), flush=True)
+        rows.append(row | {"curve": [round(loss, 2) for loss in stored.history.column("loss")]})
+    return {"conditions": conditions(), "rows": rows}
+
+
+if __name__ == "__main__":
+    (paths.RESULTS / "likelihood.json").write_text(json.dumps(measure()) + "\n", encoding="utf-8")
