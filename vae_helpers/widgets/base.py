@@ -35,6 +35,14 @@ def slider(description: str, value: float, low: float, high: float, step: float,
     )  # fmt: skip
 
 
+def digit_buttons(description: str, value: int, count: int) -> w.ToggleButtons:
+    """One narrow button for each label. Raises ValueError for a model without labels."""
+    if not count:
+        raise ValueError("this needs a conditional model: build it with num_classes=10")
+    style = w.ToggleButtonsStyle(button_width="36px")  # narrower, and "0" is shown as dots
+    return w.ToggleButtons(options=list(range(count)), value=value, description=description, style=style)
+
+
 def picture_explorer(
     name: str, controls: Sequence[w.Widget], draw: Callable[..., bytes], caption: Callable[..., str] | None = None
 ) -> w.HBox:
@@ -61,7 +69,7 @@ def picture_explorer(
 
     for control in controls:
         control.observe(redraw, "value")
-    left = w.VBox([*controls, text, problem], layout=w.Layout(flex="0 0 auto"))
+    left = w.VBox([*controls, text, problem], layout=w.Layout(flex="0 0 auto", margin="0 12px 0 0"))
     box = w.HBox(
         [left, picture], layout=w.Layout(flex_flow="row wrap")
     )  # the picture goes below where there is no room

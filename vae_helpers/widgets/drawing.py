@@ -15,7 +15,7 @@ from vae_helpers.images import ImageSet
 from vae_helpers.models import VAE
 from vae_helpers.plotting.explore import LabelBars, reconstruction_cost, restyled
 from vae_helpers.widgets import javascript
-from vae_helpers.widgets.base import picture_explorer, replace
+from vae_helpers.widgets.base import digit_buttons, picture_explorer, replace
 
 DRAWN = "my drawing"
 NOTHING = "Draw a digit, or choose an example."
@@ -83,7 +83,7 @@ def drawing_explorer(
     examples        the first twenty at most are offered, each with its label
     """
     x = examples[:20].x
-    options = [(f"example {i}: a {int(y)}", i) for i, y in enumerate(examples.y[:20])]
+    options = [(f"{i}: a {int(y)}", i) for i, y in enumerate(examples.y[:20])]
     has_pad = javascript.has_javascript("there is no pad to draw on, and you choose among the examples")
     pad = [DrawingPad()] if has_pad else []
     # a slider, not a Dropdown: in JupyterLab the arrow keys changed nothing on that one
@@ -125,7 +125,7 @@ def drawing_reconstruction(model: VAE, examples: ImageSet, *, name: str = "drawi
         rec, kl = (float(part) for part in reconstruction_cost(model, x, _labels(label)))
         return f"at the left what the model sees; rec {rec:.1f} + kl {kl:.1f} = {rec + kl:.1f} nats"
 
-    controls = [_digit_buttons("it is a", int(examples.y[0]), model.num_classes)] if model.num_classes else []
+    controls = [digit_buttons("it is a", int(examples.y[0]), model.num_classes)] if model.num_classes else []
     return drawing_explorer(draw, caption, examples, controls=controls, name=name, width="348px")
 
 
@@ -139,7 +139,7 @@ def drawing_restyled(model: VAE, examples: ImageSet, *, name: str = "drawing in 
     def draw(x: Tensor, label: int) -> bytes:
         return plotting.png(plotting.tile(restyled(model, x, torch.tensor([label])), 5), scale=4)
 
-    label = _digit_buttons("it is a", int(examples.y[0]), model.num_classes)
+    label = digit_buttons("it is a", int(examples.y[0]), model.num_classes)
     words = f"the same code z, decoded with each of the {model.num_classes} labels"
     return drawing_explorer(draw, lambda *_: words, examples, controls=[label], name=name, width="592px")
 
@@ -175,10 +175,3 @@ def _image(ink: bytes | memoryview) -> Tensor:
 
 def _labels(label: tuple[int, ...]) -> Tensor | None:
     return torch.tensor(label) if label else None
-
-
-def _digit_buttons(description: str, value: int, count: int) -> w.ToggleButtons:
-    if not count:
-        raise ValueError("this needs a conditional model: build it with num_classes=10")
-    style = w.ToggleButtonsStyle(button_width="28px")
-    return w.ToggleButtons(options=list(range(count)), value=value, description=description, style=style)

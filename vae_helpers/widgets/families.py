@@ -29,7 +29,7 @@ def family_explorer(
         options=[(f"{value:g}", value) for value in family], value=list(family)[len(family) // 2], description=symbol,
         continuous_update=True, layout=w.Layout(width="340px"),
     )  # fmt: skip
-    view = w.ToggleButtons(options=VIEWS, description="show", style=w.ToggleButtonsStyle(button_width="120px"))
+    view = w.ToggleButtons(options=VIEWS, description="show", style=w.ToggleButtonsStyle(button_width="150px"))
 
     def draw(value: float, shown: str) -> bytes:
         return plotting.png(plotting.tile(torch.cat([x, family_row(family[value], x, shown)]), columns), scale=3)

@@ -40,4 +40,4 @@ def traversal_explorer(
         moved[order] = torch.tensor(values)
         return plotting.png(plotting.tile(model.mean_image(model.decode(torch.stack([moved, start]))), 2), scale=6)
 
-    return picture_explorer(name, sliders, draw)
+    return picture_explorer(name, sliders, draw, lambda *_: "left: the code of the sliders, right: the start")
