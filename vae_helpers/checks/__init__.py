@@ -10,6 +10,7 @@ from vae_helpers.checks import (
     lesson_06,
     lesson_07,
     lesson_08,
+    lesson_09,
 )
 from vae_helpers.checks.exercise import Bug, Exercise
 
@@ -23,6 +24,7 @@ LESSONS = {
     "06": lesson_06.EXERCISES,
     "07": lesson_07.EXERCISES,
     "08": lesson_08.EXERCISES,
+    "09": lesson_09.EXERCISES,
 }
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for exercises in LESSONS.values() for exercise in exercises}
 

@@ -59,6 +59,7 @@ from vae_helpers.plotting.likelihoods import (
     sigma_family_figure,
     sigma_paths,
 )
+from vae_helpers.plotting.museum import chart_sheet, draw_chart
 from vae_helpers.plotting.training import architecture_figure, reproduction_figure, training_curves
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "bound_histograms",
     "bounds_over_theta",
     "class_sheets_figure",
+    "chart_sheet",
     "code_map",
     "code_maps_figure",
     "code_use",
@@ -92,6 +94,7 @@ __all__ = [
     "decoder_sheet",
     "density_curves",
     "density_lines",
+    "draw_chart",
     "draw_images",
     "elbo_map",
     "embedding_figure",

@@ -16,6 +16,7 @@ from vae_helpers.widgets.families import family_explorer, family_row
 from vae_helpers.widgets.gradients import gradient_explorer
 from vae_helpers.widgets.latent import latent_explorer
 from vae_helpers.widgets.latent_map import LatentMap, latent_map, save_latent_map
+from vae_helpers.widgets.museum import chart_explorer
 from vae_helpers.widgets.pairs import DigitPicker, pair_explorer
 from vae_helpers.widgets.pixels import binarization_explorer
 from vae_helpers.widgets.traversal import traversal_explorer
@@ -28,6 +29,7 @@ __all__ = [
     "beta_explorer",
     "binarization_explorer",
     "bound_explorer",
+    "chart_explorer",
     "close",
     "curve_explorer",
     "drawing_classified",
