@@ -692,7 +692,7 @@ print("along the direction the ink grows for more than nine images in ten:", Tru
 # - At an optimum each dimension of $q(z)$ has second moment 1. Equal moments still leave lanes between the digits.
 # - Audit samples against held-out images, with a control that must be caught.
 #
-# **Before:** [05 · What is log p(x) really, and how much of the code is used?](05_how_good_is_it.ipynb) · **Next:** lesson 07 · What does a label buy?
+# **Before:** [05 · What is log p(x) really, and how much of the code is used?](05_how_good_is_it.ipynb) · **Next:** [07 · What does a label buy?](07_cvae.ipynb)
 #
 # **Further reading**
 # - D. P. Kingma, M. Welling, *Auto-Encoding Variational Bayes*, ICLR 2014, figure 4 (the sheet with inverse-CDF spacing).
