@@ -204,7 +204,7 @@ def test_interrupt_gives_the_figures_of_the_images_that_were_done(stored, test, 
     assert command_line.main(["evaluate", str(path), "--samples", "50", "--json"]) == 130
     out, err = capsys.readouterr()
     result = json.loads(out)
-    done = 2 * evaluation.IMAGES_AT_ONCE
+    done = 2 * evaluation.CODES_AT_ONCE["cpu"] // 50
     monkeypatch.undo()
     assert (result["images"], result["interrupted"]) == (done, True)
     assert [result[name] for name in FIGURES] == pytest.approx(

@@ -1,6 +1,7 @@
 """What a trained model is worth, against closed forms: a linear-Gaussian model, mixtures on a grid, hand-made posteriors."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -135,7 +136,8 @@ def test_iw_bounds_equal_the_formula_written_out(likelihood, label_in, codes_at_
     x, y = few.x.double(), few.y if label_in else None
     monkeypatch.setattr(ImageSet, "batches", lambda self, *_, **__: iter([(x, few.y)]))
     (found,) = evaluation.iw_bounds(model, few, samples=6, pixels="grey", seed=3)
-    noise, at_once = torch.Generator().manual_seed(3), min(6, codes_at_once // 12)
+    seed = int(torch.randint(2**31, (), generator=torch.Generator().manual_seed(3)))
+    noise, at_once = torch.Generator().manual_seed(seed), min(6, codes_at_once // 12)
     eps = [torch.randn(12, at_once, 2, generator=noise, dtype=torch.float64) for _ in range(6 // at_once)]
     eps = torch.cat(eps, 1)
     q, prior = model.encode(x, y), model.prior(y)
@@ -149,15 +151,43 @@ def test_iw_bounds_equal_the_formula_written_out(likelihood, label_in, codes_at_
 
 def test_iw_bounds_come_image_by_image_in_order(digits: ImageSet, monkeypatch: pytest.MonkeyPatch):
     model = small()
-    bounds = list(evaluation.iw_bounds(model, digits[:70], samples=200, pixels="grey"))
-    assert [len(part) for part in bounds] == [20, 20, 20, 10]
+    bounds = list(evaluation.iw_bounds(model, digits[:65], samples=200, pixels="grey"))
+    assert [len(part) for part in bounds] == [10] * 6 + [5]
     alone = torch.cat(
-        [torch.cat(list(evaluation.iw_bounds(model, digits[i], samples=200, pixels="grey"))) for i in (3, 69)]
+        [torch.cat(list(evaluation.iw_bounds(model, digits[i], samples=200, pixels="grey"))) for i in (3, 64)]
     )
     together = torch.cat(bounds)
-    torch.testing.assert_close(together[[3, 69]], alone, rtol=0, atol=0.5)
-    assert evaluation.summary(bounds[:2], 200).images == 40
-    assert evaluation.summary(bounds, 200) == evaluation.log_likelihood(model, digits[:70], samples=200, pixels="grey")
+    torch.testing.assert_close(together[[3, 64]], alone, rtol=0, atol=0.5)
+    assert evaluation.summary(bounds[:2], 200).images == 20
+    assert evaluation.summary(bounds, 200) == evaluation.log_likelihood(model, digits[:65], samples=200, pixels="grey")
+
+
+def test_two_cores_give_the_same_bounds_and_are_given_back(digits: ImageSet):
+    model, settings = small(), dict(samples=120, pixels="dynamic")
+    one = torch.cat(list(evaluation.iw_bounds(model, digits[:95], **settings)))
+    torch.set_num_threads(2)
+    try:
+        two = evaluation.iw_bounds(model, digits[:95], **settings)
+        assert torch.equal(torch.cat([next(two) for _ in range(3)]), one[:30])
+        two.close()  # as an interrupt does
+        assert torch.equal(torch.cat(list(evaluation.iw_bounds(model, digits[:95], **settings))), one)
+        with ThreadPoolExecutor(1) as pool:
+            assert torch.get_num_threads() == pool.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_an_error_on_another_core_is_raised_here(digits: ImageSet, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_):
+        raise RuntimeError("on another core")
+
+    monkeypatch.setattr(evaluation, "_iw_bound", fail)
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(RuntimeError, match="on another core"):
+            evaluation.log_likelihood(small(), digits[:30])
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_the_score_of_a_label_counts_the_kl():  # E45: by reconstruction alone, a label whose code nobody expects would tie
