@@ -6,6 +6,7 @@ at 1e-3; `loss.item()` after each step. Their mistakes stay in: each `loss` is w
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ class PilMnist(MNIST):
 
 def _mlp(*sizes: int) -> list[nn.Module]:
     """Linear layers with a ReLU after each."""
-    return [part for a, b in zip(sizes, sizes[1:], strict=False) for part in (nn.Linear(a, b), nn.ReLU())]
+    return [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.ReLU())]
 
 
 class SplitVAE(nn.Module):
