@@ -17,7 +17,7 @@ UV := $(VENV)/bin/uv
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test course notebooks lock clean
+.PHONY: help setup lab test course notebooks bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ course: setup ## run every lesson in full, without a browser, and store the outp
 
 notebooks: setup ## make the notebooks from notebooks/source
 	$(PY) notebooks/build.py generate
+
+bench: setup ## measure all claims about speed again, on this (quiet) machine: a quarter of an hour
+	$(PY) -m benchmarks
 
 lock: ## pin the newest versions that fit pyproject.toml into requirements.lock, with hashes and without host names
 	@test -x $(UV) || { echo "uv is missing. Type: make setup"; exit 1; }

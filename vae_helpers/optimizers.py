@@ -1,4 +1,4 @@
-"""The optimisers that `fit` can choose: Adam, AdamW, and Muon for the hidden layers' matrices with AdamW for all the rest."""
+"""The optimisers that `fit` can choose: Adam, AdamW, and Muon for the layers' matrices with AdamW for all the rest."""
 
 import torch
 from torch import Tensor, nn
@@ -57,15 +57,16 @@ def make(
 
     "adam"   Kingma & Ba (2015)
     "adamw"  the same, with `weight_decay` taken off the weights themselves: Loshchilov & Hutter (2019)
-    "muon"   for the matrices between two layers of units, at `matrix_rate`: the momentum's singular values are all set to about one
-             before the step (Jordan et al. 2024, "Muon"). First and last layers, biases and the rest get AdamW at `learning_rate`
+    "muon"   for each layer's weight matrix, first and last included, at `matrix_rate`: the momentum's singular values are all set to
+             about one before the step (Jordan et al. 2024, "Muon"). Biases and the rest get AdamW at `learning_rate`
     """
     if name == "adam":
         return Optimizers([torch.optim.Adam(model.parameters(), lr=learning_rate, fused=fused)], model)
     adamw = dict(lr=learning_rate, weight_decay=weight_decay, fused=fused)
     if name == "adamw":
         return Optimizers([torch.optim.AdamW(model.parameters(), **adamw)], model)
-    matrices = [p for p in model.parameters() if p.ndim == 2]
-    rest = [p for p in model.parameters() if p.ndim != 2]
+    matrices = [layer.weight for layer in model.modules() if isinstance(layer, nn.Linear)]
+    among = {id(matrix) for matrix in matrices}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in among]
     muon = torch.optim.Muon(matrices, lr=matrix_rate, weight_decay=weight_decay, ns_steps=3)
     return Optimizers([muon, torch.optim.AdamW(rest, **adamw)], model)
