@@ -19,7 +19,10 @@ def chart_explorer(charts: Mapping[str, Chart], *, healthy: Chart | None = None,
     healthy   the control, or None for none
     """
     wide = w.Layout(width="340px")
-    chosen = w.Dropdown(options=list(charts), description="chart", tooltip="which chart to look at", layout=wide)
+    # a slider, not a Dropdown: in JupyterLab the arrow keys change nothing on that one; the title is in the picture
+    chosen = w.SelectionSlider(
+        options=list(charts), description="chart", tooltip="which chart to look at", readout=False, layout=wide
+    )
     controls: list[w.Widget] = [chosen]
     if healthy is not None:
         tip = "show the run that nothing is wrong with"
