@@ -1,9 +1,11 @@
 """How each exhibit of lesson 09 shows: run a function (broken or mended) on the workbench, and return the chart that a student sees."""
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vae_helpers import losses, workbench
 from vae_helpers.evaluation import log_weights
@@ -64,7 +66,7 @@ def of_pixel_cost(pixel_cost: Callable, bench: Bench) -> Chart:
     run = workbench.short_run(bench.train, epochs=bench.epochs, terms=terms)
     reading = Reading("rec in the last epoch", run.rec[-1], EVERY_IMAGE_THE_SAME, bench.pixel_means)
     return _trained(
-        bench, run, (reading, Reading("rec in the first epoch", run.rec[0], "784 coin flips", 784 * 0.6931))
+        bench, run, (reading, Reading("rec in the first epoch", run.rec[0], "784 coin flips", 784 * math.log(2)))
     )
 
 
@@ -75,24 +77,21 @@ def of_code(code: Callable, bench: Bench) -> Chart:
         return code(torch.cat([mu, log_var], 1), eps)
 
     run = workbench.short_run(bench.train, epochs=bench.epochs, code=drawn)
-    found, possible = _recognised(run.model, bench.held_out, drawn)
+    found, n = recognised(run.model, bench.held_out, drawn), len(bench.held_out)
     readings = (
-        Reading(
-            "kl in the last epoch", run.kl[-1], f"log {len(bench.held_out)}, to name one image of so many", possible
-        ),
-        Reading("share of images recognised by their codes", found, "at random", 1 / len(bench.held_out)),
+        Reading("kl in the last epoch", run.kl[-1], f"log {n}, to name one image of {n}", math.log(n)),
+        Reading("share of images recognised by their codes", found, "at random", 1 / n),
     )
     return _trained(bench, run, readings, drawn)
 
 
 @torch.no_grad()
-def _recognised(model: VAE, x: Tensor, code: Callable) -> tuple[float, float]:
-    """The share of images whose own decoded code, of all images' decoded codes, guesses them best; and log N."""
+def recognised(model: VAE, x: Tensor, code: Callable = workbench.sampled) -> float:
+    """The share of images (N, D) that their own decoded code guesses best, of all N decoded codes; one code each."""
     mu, log_var = model.encode(x)
     logits = model.decode(code(mu, log_var, workbench.noise_like(mu)))
-    softplus = torch.nn.functional.softplus(logits).sum(1)
-    cost = softplus - x @ logits.T  # (image, code), -log p(image | code)
-    return float((cost.argmin(1) == torch.arange(len(x))).double().mean()), float(torch.tensor(float(len(x))).log())
+    cost = F.softplus(logits).sum(1) - x @ logits.T  # (image, code): -log p(image | code)
+    return float((cost.argmin(1) == torch.arange(len(x))).double().mean())
 
 
 # ---------------------------------------------------------------- second wing: what is reported
@@ -122,7 +121,7 @@ def of_report(report: Callable, bench: Bench) -> Chart:
         reported.append(float(report([b.sum() for b in batches], [len(b) for b in batches], len(loss))))
         again.append(float(loss.mean()))
     readings = (
-        Reading("reported before the first step", reported[0], "784 coin flips", 784 * 0.6931),
+        Reading("reported before the first step", reported[0], "784 coin flips", 784 * math.log(2)),
         Reading("reported in the end", reported[-1], "same weights, same images, measured again", again[-1]),
         Reading("share of the images in whole batches", len(batches) * size / len(loss), "all", 1.0),
     )

@@ -8,7 +8,7 @@ from vae_helpers.checks.exercise import Bug, Exercise
 
 
 def letters(answer: Any) -> str:
-    """ "DFB", ("d", "f", "b") and "d, f, b" -> "dfb". """
+    """ "DFB", ("d", "f", "b") and "d, f, b" -> "dfb"."""
     text = answer if isinstance(answer, str) else "".join(map(str, answer))
     return "".join(c for c in text.lower() if c.isalpha())
 
@@ -49,7 +49,8 @@ def diagnosis(name: str, right: str, signs: Mapping[str, str]) -> Diagnosis:
     wrong = [(i, letter) for i, own in enumerate(right) for letter in signs if letter != own]
     made = Diagnosis(name, right, judge=judge, signs=signs, goes_on_with=f"“{right}”")
     bugs = [
-        Bug(f"chart {i + 1}: {letter}", right[:i] + letter + right[i + 1 :], made.hint_for(i + 1, letter)) for i, letter in wrong
+        Bug(f"chart {i + 1}: {letter}", right[:i] + letter + right[i + 1 :], made.hint_for(i + 1, letter))
+        for i, letter in wrong
     ]
     return Diagnosis(name, right, judge=judge, signs=signs, goes_on_with=f"“{right}”", bugs=bugs)
 

@@ -16,7 +16,7 @@ from vae_helpers.checks.exercise import Bug, Exercise
 
 _FIRST_SIGNS = {
     "a": "A training that stops too early leaves its curves in full descent; look at the last epochs of rec.",
-    "b": "A log-variance in the place of sigma removes the noise where the formula charges nothing: a sharp code that is nearly free, and samples that are no digits. Is the code sharp here, and kl too small for it?",
+    "b": "A log-variance in the place of sigma removes the noise where the formula charges nothing: a sharp code that is nearly free. Are the decoded images good here, and kl too small for that?",
     "c": "Normalised pixels leave [0, 1], and then a cross-entropy turns negative. No cost here is negative.",
     "d": "A rec averaged over pixels reads below 1 as printed, and its code is empty. What does rec read here?",
     "e": "Without kl in the loss nothing would restrain it: kl would grow to hundreds of nats.",
@@ -385,7 +385,11 @@ def reference_test(kl: Callable) -> bool:
     want = kl_divergence(Normal(mu, torch.exp(0.5 * log_var)), Normal(0.0, 1.0)).sum(1)
     at_prior = kl(torch.zeros(4, 2), torch.zeros(4, 2))
     found = kl(mu, log_var)
-    return found.shape == want.shape and torch.allclose(found, want, atol=1e-5) and torch.allclose(at_prior, torch.zeros(4), atol=1e-6)
+    return (
+        found.shape == want.shape
+        and torch.allclose(found, want, atol=1e-5)
+        and torch.allclose(at_prior, torch.zeros(4), atol=1e-6)
+    )
 
 
 def _kl_of(mu: Tensor, log_var: Tensor, one: float = 1.0, half: float = 0.5) -> Tensor:

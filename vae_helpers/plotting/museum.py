@@ -19,7 +19,11 @@ LINE = 0.2  # inches of height for one reading
 
 def draw_chart(figure: FigureBase, chart: Chart, title: str) -> None:
     """Draw all panels of a chart side by side on a figure (or a part of one), its readings between the title and the panels."""
-    widths = [1.0] * len(chart.curves) + [1.0] * (chart.kl is not None) + [_sheet_width(chart.pictures)] * bool(chart.pictures)
+    widths = (
+        [1.0] * len(chart.curves)
+        + [1.0] * (chart.kl is not None)
+        + [_sheet_width(chart.pictures)] * bool(chart.pictures)
+    )
     panels = figure.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
     lines = "\n".join(str(reading).replace(": -", ": −") for reading in chart.readings)
     figure.suptitle(f"{title}\n{lines}", x=0.01, ha="left", fontsize=9.5)
@@ -40,7 +44,14 @@ def _sheet_width(pictures: Mapping[str, Tensor]) -> float:
 def _draw_curves(axes: Axes, name: str, curves: Mapping[str, Line], axis: str) -> None:
     for number, (label, line) in enumerate(curves.items()):
         plain = len(line.x) > 30  # markers would hide each other
-        axes.plot(line.x, line.y, STYLES[number][1:] if plain else STYLES[number], color=("C0", "C2")[number], markersize=4, label=label)
+        axes.plot(
+            line.x,
+            line.y,
+            STYLES[number][1:] if plain else STYLES[number],
+            color=("C0", "C2")[number],
+            markersize=4,
+            label=label,
+        )
     axes.set_title(name, fontsize=10)
     axes.set(xlabel=axis, ylabel="nats per image" if "rec" not in name and "kl" not in name else "")
     if axis == "K":
