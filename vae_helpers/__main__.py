@@ -13,6 +13,7 @@ import sys
 
 from vae_helpers.commands import classify, doctor, evaluate, fetch, reproduce, train
 from vae_helpers.commands.common import PROG, UsageError, complain
+from vae_helpers.launch import rank_and_world, speaks
 
 MODULES = (doctor, fetch, train, evaluate, classify, reproduce)
 COMMANDS = {module.__name__.rpartition(".")[2]: module for module in MODULES}
@@ -24,6 +25,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
+    def _print_message(self, message: str, file=None) -> None:
+        if speaks():  # under torchrun every process would print it
+            super()._print_message(message, file)
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -33,6 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         try:
             arguments = _parser().parse_args(argv)
+            if rank_and_world()[1] > 1 and arguments.run is not train.run:
+                return complain("train alone runs on several processes: leave out torchrun", 2) if speaks() else 2
             return _run(arguments)
         finally:
             sys.stdout.flush()
@@ -69,16 +76,18 @@ def _run_for_json(arguments: argparse.Namespace) -> int:
     out = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
         code = arguments.run(arguments)
-    print(arguments.result, file=out)
+    if speaks():
+        print(arguments.result, file=out)
     return code
 
 
 def _course_errors() -> tuple[type[Exception], ...]:
     from vae_helpers.checkpoints import CheckpointError
     from vae_helpers.data import DataError
+    from vae_helpers.distributed import RanksError
     from vae_helpers.training import TrainingError
 
-    return CheckpointError, DataError, TrainingError
+    return CheckpointError, DataError, RanksError, TrainingError
 
 
 def _parser() -> Parser:

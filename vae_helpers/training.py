@@ -136,18 +136,19 @@ def fit(
                 mine = ranks.rows
                 labels = y[mine] if model.num_classes else None
                 rec, kl, loss = _loss(objective, x[mine], labels, weight, free_bits, eps[:, mine])
-                if where.type == "cpu" and not math.isfinite(loss.item()):
-                    raise _not_finite(rec, kl, model, history, epoch, i)
+                unusable = where.type == "cpu" and len(rec) > 0 and not math.isfinite(loss.item())
+                if ranks.stop_if(unusable):
+                    raise _not_finite(rec, kl, model, history, epoch, i, ranks)
                 stepper.zero_grad()
-                (
-                    loss * (len(rec) * ranks.world / len(x))
-                ).backward()  # the mean over the whole batch, whoever holds its rows
+                if ranks.world > 1:  # the mean over the whole batch, whoever holds its rows
+                    loss = loss * (len(rec) * ranks.world / len(x))
+                loss.backward()
                 stepper.step(_share_of_rate(step, total_steps, schedule, warmup))
                 recs.append(rec.detach())
                 kls.append(kl.detach())
                 bar.update()
             if not _has_finite_weights(model):
-                raise _not_finite(rec, kl, model, history, epoch, i)
+                raise _not_finite(rec, kl, model, history, epoch, i, ranks)
             row = Epoch(epoch, *_means(recs, kls, ranks), time.perf_counter() - started)
             if validation is not None:
                 held_out = evaluate(model, validation, pixels=pixels, seed=seed)
@@ -216,9 +217,12 @@ def _loss(
     return terms.rec, terms.kl, (terms.rec + beta * terms.kl).mean()
 
 
-def _not_finite(rec: Tensor, kl: Tensor, model: VAE, history: History, epoch: int, batch: int) -> TrainingError:
+def _not_finite(
+    rec: Tensor, kl: Tensor, model: VAE, history: History, epoch: int, batch: int, ranks: distributed.Ranks
+) -> TrainingError:
     """The error for a loss that is not finite, after making sure that the weights are good ones."""
-    terms = [name for name, term in (("rec", rec), ("kl", kl)) if not torch.isfinite(term).all()]
+    bad = ranks.anywhere(*(not bool(torch.isfinite(term).all()) for term in (rec, kl)))
+    terms = [name for name, is_bad in zip(("rec", "kl"), bad, strict=True) if is_bad]
     weights = "The step was not taken, so the weights are the last good ones."
     if not _has_finite_weights(model):  # an earlier loss was finite, its gradient was not
         resuming.load_weights(model, history.state)

@@ -23,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from vae_helpers import distributed
+
+    with distributed.started():
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     from vae_helpers import runs
     from vae_helpers.devices import use_quota_threads
     from vae_helpers.recipes import RECIPES
