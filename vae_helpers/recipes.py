@@ -282,7 +282,7 @@ _LIKELIHOODS = [
 
 SOURCES = tuple(recipe.name for recipe in _SOURCES)
 FAST = tuple(recipe.name for recipe in _FAST_SOURCES)
-SHIPPED = tuple(recipe.name for recipe in _SHIPPED + _FAMILIES + _CONDITIONAL + _CLASSIFIERS[:1])
+SHIPPED = tuple(recipe.name for recipe in _SHIPPED + _FAMILIES + _CONDITIONAL + _CLASSIFIERS[:1] + _LIKELIHOODS[:1])
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in [*_SOURCES, *_FAST_SOURCES, *_SHIPPED, *_FAMILIES, *_CONDITIONAL, *_CLASSIFIERS, *_LIKELIHOODS]

@@ -30,7 +30,7 @@ def test_a_fast_recipe_has_the_network_and_the_bound_of_its_source(name):
 
 def test_sources_and_shipped_models_are_all_recipes():
     assert set(SOURCES) == set(PARAMETERS)
-    assert set(RECIPES) == {*SOURCES, *FAST, *SHIPPED, "classifier-3min", "likelihood", "likelihood-3min"}
+    assert set(RECIPES) == {*SOURCES, *FAST, *SHIPPED, "classifier-3min", "likelihood-3min"}
     assert all(RECIPES[name].name == name for name in RECIPES)
 
 
