@@ -18,6 +18,7 @@ MEASUREMENTS = {
     "footprint": "memory and import time (1 minute)",
     "gpu": "S1 on a GPU, where there is one",
     "slider": "from a key to the picture in JupyterLab (2 minutes, needs Chromium)",
+    "tables": "nothing new: README's tables, from what is stored",
     "classifier": "the classifiers that `python -m benchmarks.trained` kept (long; only by name)",
 }
 LONG = ("classifier",)
