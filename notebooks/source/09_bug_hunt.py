@@ -14,8 +14,8 @@
 # # Can you tell a broken VAE from its symptoms?
 #
 # Welcome to the museum of broken VAEs. It has ten exhibits. Each is a line or two that somebody published, or that waits in public code for its next reader; all of them run, none of them
-# raises an error, and every one produces a loss curve that falls nicely. You will not see the code at first. You see what a student sees: curves, bars, pictures, a few numbers. From these you
-# say what is wrong, then you get the code and mend it, and then you hear how a test of one line would have found it in a millisecond.
+# raises an error, and every one produces a loss curve that falls nicely. You will not see the code at first. You see what a student sees: curves, bars, pictures, a few numbers. From these
+# you say what is wrong, then you get the code and mend it, and then you hear how a test of one line would have found it in a millisecond.
 #
 # At the end you find the course on one page, an order in which to look when *your* next VAE misbehaves, and where to go from here.
 #
@@ -26,7 +26,7 @@
 # - write a test that fails for a wrong formula, and know how good your test is;
 # - check a new VAE in an order that finds the common faults first.
 #
-# **You need** lessons 00 to 03 and 05; lesson 06 helps in the third wing. **Time:** 75 minutes of reading and trying, about a minute of computing.
+# **You need** lessons 00 to 03 and 05; lesson 06 helps in the third wing. **Time:** 75 minutes of reading and trying, under a minute of computing.
 
 # %%
 import math
@@ -46,8 +46,8 @@ train, validation, test = lesson.images()
 # %% [markdown]
 # ## 1 · First a healthy one
 #
-# A doctor who has never seen a healthy patient finds something in everybody. So train a VAE that nothing is wrong with: 32 latent dimensions, one hidden layer of 128 units, a few hundred steps.
-# It is small and not yet finished, so that the whole museum computes in under a minute; it is the control for all that follows.
+# A doctor who has never seen a healthy patient finds something in everybody. So train a VAE that nothing is wrong with: 32 latent dimensions, one hidden layer of 128 units, a few hundred
+# steps. It is small and not yet finished, so that the whole museum computes in under a minute; it is the control for all that follows.
 
 # %%
 bench = workbench.open_bench(
@@ -57,9 +57,9 @@ control = symptoms.healthy(bench)
 print(f"{len(bench.train):,} training images, {bench.epochs} epochs")
 
 # %% [markdown]
-# A **chart** in this museum has up to four panels: what the training code printed, KL of each dimension (largest first), and a sheet of images, of what is decoded from one drawn code of each,
-# and of samples. Above it stand numbers, each with something to hold it against. **Look for four things:** rec falls below the baseline; kl *rises* while rec falls; the bars run from a nat or two
-# down to nearly 0; samples look somewhat worse than reconstructions.
+# A **chart** in this museum has up to four panels: what the training code printed, KL of each dimension (largest first), and a sheet of images, of what is decoded from one drawn code of
+# each, and of samples. Above it stand numbers, each with something to hold it against. **Look for four things:** rec falls below the baseline; kl *rises* while rec falls; the bars run from
+# a nat or two down to nearly 0; samples look somewhat worse than reconstructions.
 
 # %%
 plotting.chart_sheet(
@@ -80,7 +80,8 @@ print("rec below its baseline, kl risen from almost 0, bars from above 1 nat to 
 #
 # ## 2 · First wing: something is wrong with the training
 #
-# Three runs, the same network, the same images, the same number of steps. In each, one line of the *training code* is wrong. Choose a chart, and tick the box to see the healthy run below it.
+# Three runs, the same network, the same images, the same number of steps. In each, one line of the *training code* is wrong. Choose a chart, and tick the box to see the healthy run below
+# it.
 
 # %%
 first = {
@@ -111,8 +112,8 @@ plotting.chart_sheet(
 # | f | a sigmoid is applied before a loss that applies one itself |
 # | g | the learning rate is far too high |
 #
-# **Before you answer,** go through the list and cross out: what would each of them do to rec, to kl, to the pictures? Write three letters, for charts 1, 2, 3, as in `"abc"`. *About 8 minutes.* A wrong
-# answer gets you one reason against it, not the solution.
+# **Before you answer,** go through the list and cross out: what would each of them do to rec, to kl, to the pictures? Write three letters, for charts 1, 2, 3, as in `"abc"`. *About 8
+# minutes.* A wrong answer gets you one reason against it, not the solution.
 
 # %%
 ### BEGIN SOLUTION
@@ -160,9 +161,9 @@ loss_terms = check.loss_terms(loss_terms)
 # </details>
 #
 # *Why was it silent?* Both terms fall, the loss is small, nothing crashes. *Which test would have caught it?* With logits 0 every pixel is a coin flip, so 784 of them must cost
-# $784 \log 2 \approx 543$ nats. The broken line says 0.69. *Where was it found?* Around the official PyTorch example of a VAE. Until 2018 it had the mean of the cross-entropy **and** kl divided
-# by (batch · 784), which is right up to the factor 784. Issue 290 called kl's 784 a bug, "the latent has 20 numbers, so divide by 20". Who was right? The code was: that mend would have made
-# $\beta = 784/20$. Drop kl's divisor altogether, and you have chart 1, with $\beta = 784$.
+# $784 \log 2 \approx 543$ nats. The broken line says 0.69. *Where was it found?* Around the official PyTorch example of a VAE. Until 2018 it had the mean of the cross-entropy **and** kl
+# divided by (batch · 784), which is right up to the factor 784. Issue 290 called kl's 784 a bug, "the latent has 20 numbers, so divide by 20". Who was right? The code was: that mend would
+# have made $\beta = 784/20$. Drop kl's divisor altogether, and you have chart 1, with $\beta = 784$.
 # <!-- source: pytorch/examples, issue 290 and pull request 296 -->
 #
 # ### Find the bug: no better than a coin
@@ -191,8 +192,8 @@ pixel_cost = check.pixel_cost(pixel_cost)
 # Read the name of the function again: "with logits". What does it do to its first argument?
 # </details>
 #
-# *Why silent?* Any two tensors of one shape will do for the loss. What happens: the inner sigmoid gives a number between 0 and 1, the outer one turns that into a probability between one half and 0.73.
-# Nothing can be called black. The next cell asks for the cheapest black and the cheapest white pixel.
+# *Why silent?* Any two tensors of one shape will do for the loss. What happens: the inner sigmoid gives a number between 0 and 1, the outer one turns that into a probability between one
+# half and 0.73. Nothing can be called black. The next cell asks for the cheapest black and the cheapest white pixel.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -204,14 +205,13 @@ assert abs(black - math.log(2)) < 1e-6 and abs(white - math.log(1 + math.exp(-1)
 assert (pixel_cost(sure, torch.tensor([[0.0], [1.0]])) < 1e-6).all()
 
 # %% [markdown]
-# *Which test?* The one above: a certain and right guess costs nothing. *Where?* In many a forum; and in libraries: a recommender called daisyRec took its second sigmoid out in 2023 (pull request
-# 15). Either
-# the decoder ends in a sigmoid or the loss begins with one, and the course's rule, "decoders return logits", settles which.
+# *Which test?* The one above: a certain and right guess costs nothing. *Where?* In many a forum; and in libraries: a recommender called daisyRec took its second sigmoid out in 2023 (pull
+# request 15). Either the decoder ends in a sigmoid or the loss begins with one, and the course's rule, "decoders return logits", settles which.
 #
 # ### Find the bug: too good to be true
 #
-# Chart 3 has a better rec than the healthy run, and a kl that is several times smaller. Both at once is not luck, it is impossible, and you can prove it from the chart. If an image can be picked out of
-# $N$ by its code, the code must hold enough information to do so. With an error rate $e$ of the best guess,
+# Chart 3 has a better rec than the healthy run, and a kl that is several times smaller. Both at once is not luck, it is impossible, and you can prove it from the chart. If an image can be
+# picked out of $N$ by its code, the code must hold enough information to do so. With an error rate $e$ of the best guess,
 #
 # $$ \overline{\text{KL}} \;\ge\; I_q(x; z) \;\ge\; (1 - e) \log N - \log 2. \tag{9.1} $$
 #
@@ -227,10 +227,10 @@ def least_kl(error_rate, N):
 
 chart = list(first.values())[2]
 shares = {"chart 3": chart.readings[1].value, "healthy": symptoms.recognised(bench.healthy.model, bench.held_out)}
-for name, kl in {"chart 3": chart.readings[0].value, "healthy": bench.healthy.kl[-1]}.items():
+for name, kl in {"chart 3": chart.readings[0].value, "healthy": control.readings[1].value}.items():
     needed = least_kl(1 - shares[name], len(bench.held_out))
     print(f"{name}: kl is large enough for what its code achieves:", kl >= needed)
-assert chart.readings[0].value < least_kl(1 - shares["chart 3"], len(bench.held_out)) < bench.healthy.kl[-1]
+assert chart.readings[0].value < least_kl(1 - shares["chart 3"], len(bench.held_out)) < control.readings[1].value
 
 # %% [markdown]
 # A kl that is too small for what the code achieves is no kl: some other distribution must have been drawn from than the one in the formula. Here is the draw. Mend it. *3 minutes.*
@@ -258,12 +258,10 @@ draw_code = check.draw_code(draw_code)
 # In this code, as everywhere in the course, the encoder's second head is $\log\sigma^2$. What does a *name* prove?
 # </details>
 #
-# *Why silent?* The formula for kl is untouched, and it charges nothing for $\log\sigma^2 = 0$. But there the broken draw has no noise at all. So the encoder gets an exact code free of charge, and
-# squeezes all
-# means into a small ball around 0, which costs next to nothing. The decoder never meets a draw from the prior in training: hence the samples. *Which test?* An encoder that answers $N(0, I)$ (both
-# heads 0) must pass the noise on
-# unchanged. *Where?* Source S0 writes `μ, σ = encode(x)`, where the second result is $\log\sigma^2$. Its own sampler knows and exponentiates, so S0 is right, until somebody believes the name. A VAE
-# example of NumPyro has the opposite trap: a variable `z_var` that holds a standard deviation.
+# *Why silent?* The formula for kl is untouched, and it charges nothing for $\log\sigma^2 = 0$. But there the broken draw has no noise at all. So the encoder gets an exact code free of
+# charge, and squeezes all means into a small ball around 0, which costs next to nothing. The decoder never meets a draw from the prior in training: hence the samples. *Which test?* An
+# encoder that answers $N(0, I)$ (both heads 0) must pass the noise on unchanged. *Where?* Source S0 writes `μ, σ = encode(x)`, where the second result is $\log\sigma^2$. Its own sampler
+# knows and exponentiates, so S0 is right, until somebody believes the name. A VAE example of NumPyro has the opposite trap: a variable `z_var` that holds a standard deviation.
 #
 # Now run the three trainings again, with *your* three functions.
 
@@ -288,8 +286,8 @@ print("all three symptoms were there, and all three are gone:", True)
 # %% [markdown]
 # ## 3 · Second wing: the model is healthy, the report is not
 #
-# All charts of this wing show the healthy run of section 1 (the last one shows the small exact model of lesson 05, whose $\log p(x)$ is known). No weight is wrong. But each chart reports a number that
-# cannot be true, and each for another reason. That is worse than a failed training: nobody looks for a bug in a success.
+# All charts of this wing show the healthy run of section 1 (the last one shows the small exact model of lesson 05, whose $\log p(x)$ is known). No weight is wrong. But each chart reports a
+# number that cannot be true, and each for another reason. That is worse than a failed training: nobody looks for a bug in a success.
 
 # %%
 second = {
@@ -332,7 +330,8 @@ second_wing = check.second_wing(second_wing)
 # %% [markdown]
 # <details><summary>What gives each of them away</summary>
 #
-# - **Chart 1.** A constant. Half a nat too much in each of 32 dimensions makes 16, before the first step. Free bits (a) would lift the small bars to one and the same height; here they still differ.
+# - **Chart 1.** A constant. Half a nat too much in each of 32 dimensions makes 16, before the first step. Free bits (a) would lift the small bars to one and the same height; here they still
+#   differ.
 # - **Chart 2.** A factor. The two lines have the same ratio in every epoch, even before training, when every honest report is near 784 coin flips.
 # - **Chart 3.** An order that cannot be: the bound with one draw must be looser than that with five. And a Monte-Carlo estimate that does not change with the seed draws nothing. Grey or
 #   black-and-white (f) would not stop the noise.
@@ -364,9 +363,9 @@ kl_per_dim = check.kl_per_dim(kl_per_dim)
 # What must come out for $\mu = 0$ and $\log\sigma^2 = 0$, and what does come out?
 # </details>
 #
-# *Why silent?* A constant has no gradient, so the training is the very same, bit for bit. Only the report is wrong, by $d/2$, so that models with different $d$ cannot be compared: each further
-# dimension seems to
-# cost half a nat. *Which test?* $\text{KL}(N(0,1) \,\|\, N(0,1)) = 0$. *Where?* In source S0; it is the first public bug you met in lesson 01. Its every printed loss is 2 nats too high.
+# *Why silent?* A constant has no gradient, so the training is the very same, bit for bit. Only the report is wrong, by $d/2$, so that models with different $d$ cannot be compared: each
+# further dimension seems to cost half a nat. *Which test?* $\text{KL}(N(0,1) \,\|\, N(0,1)) = 0$. *Where?* In source S0; it is the first public bug you met in lesson 01. Its every printed
+# loss is 2 nats too high.
 #
 # ### Find the bug: better than its own model
 #
@@ -393,9 +392,8 @@ epoch_report = check.epoch_report(epoch_report)
 # `drop_last=True` leaves out a rest. How many images are in the sum?
 # </details>
 #
-# *Why silent?* With the usual sizes the factor is nearly 1. Source S4 sees 59 968 of 60 000 images and reports 32.059 where 32.076 is right. Large batches of few images, as in chart 2, make the same
-# line lie by a
-# fifth. *Which test?* Four images that cost 2 nats each, and a fifth that was dropped: the mean is 2.
+# *Why silent?* With the usual sizes the factor is nearly 1. Source S4 sees 59 968 of 60 000 images and reports 32.059 where 32.076 is right. Large batches of few images, as in chart 2, make
+# the same line lie by a fifth. *Which test?* Four images that cost 2 nats each, and a fifth that was dropped: the mean is 2.
 #
 # ### Find the bug: a loose bound below a tight one
 #
@@ -423,9 +421,9 @@ drawn_bound = check.drawn_bound(drawn_bound)
 # rec is an *expectation*, over what?
 # </details>
 #
-# *Why silent?* For pictures the mean is the right choice, and the number looks better, not worse. But it bounds nothing: kl pays for a Gaussian, and rec is scored as if the Gaussian were a point.
-# *Which test?* Two kinds of
-# noise must give two numbers. *Where?* In a comparison script of Pyro: its PyTorch column scores the mean, its Pyro column scores draws, and the two columns are printed side by side.
+# *Why silent?* For pictures the mean is the right choice, and the number looks better, not worse. But it bounds nothing: kl pays for a Gaussian, and rec is scored as if the Gaussian were a
+# point. *Which test?* Two kinds of noise must give two numbers. *Where?* In a comparison script of Pyro: its PyTorch column scores the mean, its Pyro column scores draws, and the two
+# columns are printed side by side.
 #
 # ### Find the bug: past the truth
 #
@@ -450,14 +448,13 @@ log_weights = check.log_weights(log_weights)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# The KL formula is the mean of $\log q(z|x) - \log p(z)$ over all draws. A weight belongs to *one* draw. `losses.gaussian_log_prob(z)` is $\log p(z)$, and `losses.gaussian_log_prob(z, mu, log_var)`
-# is $\log q(z|x)$.
+# The KL formula is the mean of $\log q(z|x) - \log p(z)$ over all draws. A weight belongs to *one* draw. `losses.gaussian_log_prob(z)` is $\log p(z)$, and
+# `losses.gaussian_log_prob(z, mu, log_var)` is $\log q(z|x)$.
 # </details>
 #
-# *Why silent?* At $K = 1$ the mean is right, so every test with one sample passes. Beyond it, the formula averages *inside* what should be exponentiated first. Here $q$ is the best one there is, and
-# the "bound" still passes the truth.
-# *Which test?* If $q$ is the exact posterior, every weight equals $p(x)$, whatever $z$. That needs one number per image and no training. *Where?* In `iwae.py` of the collection PyTorch-VAE (issue
-# 34; a pull request that mends it was open when we looked).
+# *Why silent?* At $K = 1$ the mean is right, so every test with one sample passes. Beyond it, the formula averages *inside* what should be exponentiated first. Here $q$ is the best one
+# there is, and the "bound" still passes the truth. *Which test?* If $q$ is the exact posterior, every weight equals $p(x)$, whatever $z$. That needs one number per image and no training.
+# *Where?* In `iwae.py` of the collection PyTorch-VAE (issue 34; a pull request that mends it was open when we looked).
 #
 # The four reports once more, by your functions:
 
@@ -483,7 +480,8 @@ print("all four reports lied, and all four are mended:", True)
 # %% [markdown]
 # ## 4 · Third wing: data and pictures
 #
-# Here neither the loss nor the report is wrong. Something is wrong with what goes into them. For chart 1 somebody had only 60 images and trained for long; charts 2 and 3 use the images of section 1.
+# Here neither the loss nor the report is wrong. Something is wrong with what goes into them. For chart 1 somebody had only 60 images and trained for long; charts 2 and 3 use the images of
+# section 1.
 
 # %%
 third = {
@@ -553,9 +551,9 @@ hold_out = check.hold_out(hold_out)
 # Which positions stand in both results?
 # </details>
 #
-# *Why silent?* A leak makes every number better. The reward is a chart that you would love to believe. *Which test?* The two sets share nothing, and nothing is lost. *Where?* The VAE tutorial of
-# Keras joins the training and the test file and trains on
-# both. It reports no held-out number, so nothing it says is wrong; but whoever adds one, gets chart 1. (Lesson 00 had a cousin of this bug: a test set that is the training set.)
+# *Why silent?* A leak makes every number better. The reward is a chart that you would love to believe. *Which test?* The two sets share nothing, and nothing is lost. *Where?* The VAE
+# tutorial of Keras joins the training and the test file and trains on both. It reports no held-out number, so nothing it says is wrong; but whoever adds one, gets chart 1. (Lesson 00 had a
+# cousin of this bug: a test set that is the training set.)
 #
 # ### Find the bug: the same tune every epoch
 #
@@ -582,12 +580,11 @@ epoch_order = check.epoch_order(epoch_order)
 # A random permutation of $n$ numbers is one function of PyTorch. Pass it the generator.
 # </details>
 #
-# *Why silent?* On MNIST, whose file is well mixed, it costs little: the two training losses in the chart are nearly equal, and for the network of source S2 we measured a gain of 0.6 to 0.8 nat from
-# shuffling.
+# *Why silent?* On MNIST, whose file is well mixed, it costs little: the two training losses in the chart are nearly equal, and for the network of source S2 we measured a gain of 0.6 to 0.8
+# nat from shuffling.
 # <!-- source: two long runs of S2's network, with and without shuffling -->
-# On a folder sorted by class the same line ruins a training. *Which test?* Two epochs, two orders, each image once. *Where?* In source S2. Its code is not even shown; the printed batch losses give
-# it away, which
-# keep the same order from epoch to epoch, as in chart 2.
+# On a folder sorted by class the same line ruins a training. *Which test?* Two epochs, two orders, each image once. *Where?* In source S2. Its code is not even shown; the printed batch
+# losses give it away, which keep the same order from epoch to epoch, as in chart 2.
 #
 # ### Find the bug: press again, and the same come back
 #
@@ -615,9 +612,8 @@ new_images = check.new_images(new_images)
 # Where do new images come from? Not from images.
 # </details>
 #
-# *Why silent?* The sheet looks *better* than honest samples. *Which test?* New images must not change when the old ones do. *Where?* Source S0 promises generated digits "with a specified label", and
-# encodes digits of
-# that label; source S4 makes the opposite slip, and calls honest samples "reconstructed". Ask of every sheet of samples what went into the network.
+# *Why silent?* The sheet looks *better* than honest samples. *Which test?* New images must not change when the old ones do. *Where?* Source S0 promises generated digits "with a specified
+# label", and encodes digits of that label; source S4 makes the opposite slip, and calls honest samples "reconstructed". Ask of every sheet of samples what went into the network.
 
 # %%
 mine = {"leak": hold_out, "same order": epoch_order, "disguised reconstructions": new_images}
@@ -640,7 +636,8 @@ print("all three symptoms were there, and all three are gone:", True)
 #
 # ## 5 · Ten tests that take no time
 #
-# For every exhibit you read which test would have caught it. The museum keeps them. Each is one comparison on tensors of a few numbers, with an answer that is known beforehand; none trains anything.
+# For every exhibit you read which test would have caught it. The museum keeps them. Each is one comparison on tensors of a few numbers, with an answer that is known beforehand; none trains
+# anything.
 
 # %%
 started = time.perf_counter()
@@ -656,16 +653,14 @@ assert all(verdict == (True, False) for verdict in verdicts.values()) and took <
 print("each test passes for the mended function and fails for the broken one:", True)
 
 # %% [markdown]
-# That is the point of this lesson, and of the checks in all the others: **test the pieces on tiny tensors, not the training by its outcome.** A training forgives most bugs. It takes minutes and
-# ends in a number that you have never seen before, so you cannot know that it is wrong. A test on two numbers takes no time, and you know the answer.
+# That is the point of this lesson, and of the checks in all the others: **test the pieces on tiny tensors, not the training by its outcome.** A training forgives most bugs. It takes minutes
+# and ends in a number that you have never seen before, so you cannot know that it is wrong. A test on two numbers takes no time, and you know the answer.
 #
 # ### Exercise: write the test
 #
-# Your turn on the other side. Write a test for a function `kl(mu, log_var)` that should return $\text{KL}(q \,\|\, N(0, I))$ of each image, `(batch, d) -> (batch,)`. Your test returns `True` for a
-# right function and
-# `False` for a wrong one. The check hands it three right functions (written in different ways, so do not ask for equality to the last bit) and eight broken ones. *About 8 minutes.* **Predict:** how
-# many of the
-# eight does "KL is 0 at the prior" catch on its own?
+# Your turn on the other side. Write a test for a function `kl(mu, log_var)` that should return $\text{KL}(q \,\|\, N(0, I))$ of each image, `(batch, d) -> (batch,)`. Your test returns
+# `True` for a right function and `False` for a wrong one. The check hands it three right functions (written in different ways, so do not ask for equality to the last bit) and eight broken
+# ones. *About 8 minutes.* **Predict:** how many of the eight does "KL is 0 at the prior" catch on its own?
 
 
 # %%
@@ -686,8 +681,8 @@ kl_test = check.kl_test(kl_test)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# You need one point at which you know the value from somewhere else. `torch.distributions.kl_divergence(Normal(mu, sigma), Normal(0.0, 1.0))` gives one value per dimension. Use several images and several
-# dimensions, or you cannot tell a sum from a mean. Compare with `torch.allclose`, and compare the shapes.
+# You need one point at which you know the value from somewhere else. `torch.distributions.kl_divergence(Normal(mu, sigma), Normal(0.0, 1.0))` gives one value per dimension. Use several
+# images and several dimensions, or you cannot tell a sum from a mean. Compare with `torch.allclose`, and compare the shapes.
 # </details>
 #
 # A test is as good as the bugs it catches, and the only way to know is to break the code on purpose. Here is the answer to the prediction:
@@ -752,11 +747,10 @@ assert all(checkup.values())
 # %% [markdown]
 # ## 7 · The course on one page
 #
-# Symbols: $x$ an image of $D = 784$ pixels, $b$ its black-and-white version, $y$ a label; $z \in \mathbb{R}^d$ a code, $p(z) = N(0, I)$ the prior; $p_\theta(x \mid z)$ the decoder with weights
-# $\theta$, its output $\ell$ are logits
-# and $\hat x = \operatorname{sigmoid}(\ell)$; $q_\phi(z \mid x) = N(\mu, \operatorname{diag}\sigma^2)$ the encoder with weights $\phi$, $\varepsilon$ standard normal noise; $\sigma_x$ the noise of a
-# Gaussian decoder; $K$ importance samples, $N$ images, $\beta$ the weight of
-# kl. All logarithms are natural, all costs in nats per image. The second argument of $N$ is a variance.
+# Symbols: $x$ an image of $D = 784$ pixels, $b$ its black-and-white version, $y$ a label; $z \in \mathbb{R}^d$ a code, $p(z) = N(0, I)$ the prior; $p_\theta(x \mid z)$ the decoder with
+# weights $\theta$, its output $\ell$ are logits and $\hat x = \operatorname{sigmoid}(\ell)$; $q_\phi(z \mid x) = N(\mu, \operatorname{diag}\sigma^2)$ the encoder with weights $\phi$,
+# $\varepsilon$ standard normal noise; $\sigma_x$ the noise of a Gaussian decoder; $K$ importance samples, $N$ images, $\beta$ the weight of kl. All logarithms are natural, all costs in nats
+# per image. The second argument of $N$ is a variance.
 #
 # **What is wanted, and the bound on it** (lesson 01):
 #
@@ -852,25 +846,26 @@ print("ten posterior probabilities that sum to 1:", True)
 #
 # Every limit you met has been somebody's next paper. Here are the doors, and which limit each opens.
 #
-# - **The prior is too simple.** $q(z)$ has holes that $N(0, I)$ does not know of (lesson 06). The *VampPrior* replaces the prior by a mixture of encoder answers to learned pseudo-images: 85.57 nats
-#   on statically
-#   binarised MNIST (Tomczak and Welling 2018), where a VAE with the plain prior had 89.9 (Rezende and Mohamed 2015).
-# - **The posterior is too simple.** A diagonal Gaussian leaves an approximation gap (lesson 05). *Normalising flows* bend it by invertible maps with a known determinant (Rezende and Mohamed 2015;
-#   inverse autoregressive flow, Kingma et al. 2016).
-# - **One layer of codes is too few.** *Hierarchical VAEs* have a code at every scale: the ladder VAE (Sønderby et al. 2016), NVAE (Vahdat and Kautz 2020), and the very deep VAE (Child 2021), whose
-#   samples are sharp.
-# - **The code should be discrete.** *VQ-VAE* takes the nearest of a few hundred learned vectors in place of a Gaussian draw (van den Oord et al. 2017). Its kl is a constant, so it cannot pull the code
-#   towards the prior; a second model learns the prior over codes. Image generators that work "in latent space" stand on such an encoder, or on a VAE with a tiny $\beta$ (Rombach et al. 2022).
-# - **The encoder need not be learned.** *Diffusion models* are hierarchical VAEs with a thousand layers whose encoder is fixed: it adds a little noise at each. The loss is a sum of kl terms, the
-#   same ELBO as in (9.3), and each term becomes a squared error of
-#   guessing the noise (Sohl-Dickstein et al. 2015; Ho et al. 2020; Kingma et al. 2021). If you can read (9.3), you can read those papers.
-# - **Pixels are not independent given $z$,** and a fully connected network does not know that they have neighbours. Convolutional encoders and decoders are the first thing to change on photographs.
+# - **The prior is too simple.** $q(z)$ has holes that $N(0, I)$ does not know of (lesson 06). The *VampPrior* replaces the prior by a mixture of encoder answers to learned pseudo-images:
+#   85.57 nats on statically binarised MNIST (Tomczak and Welling 2018), where a VAE with the plain prior had 89.9 (Rezende and Mohamed 2015).
+# - **The posterior is too simple.** A diagonal Gaussian leaves an approximation gap (lesson 05). *Normalising flows* bend it by invertible maps with a known determinant (Rezende and Mohamed
+#   2015; inverse autoregressive flow, Kingma et al. 2016).
+# - **One layer of codes is too few.** *Hierarchical VAEs* have a code at every scale: the ladder VAE (Sønderby et al. 2016), NVAE (Vahdat and Kautz 2020), and the very deep VAE (Child
+#   2021), whose samples are sharp.
+# - **The code should be discrete.** *VQ-VAE* takes the nearest of a few hundred learned vectors in place of a Gaussian draw (van den Oord et al. 2017). Its kl is a constant, so it cannot
+#   pull the code towards the prior; a second model learns the prior over codes. Image generators that work "in latent space" stand on such an encoder, or on a VAE with a tiny $\beta$
+#   (Rombach et al. 2022).
+# - **The encoder need not be learned.** *Diffusion models* are hierarchical VAEs with a thousand layers whose encoder is fixed: it adds a little noise at each. The loss is a sum of kl
+#   terms, the same ELBO as in (9.3), and each term becomes a squared error of guessing the noise (Sohl-Dickstein et al. 2015; Ho et al. 2020; Kingma et al. 2021). If you can read (9.3), you
+#   can read those papers.
+# - **Pixels are not independent given $z$,** and a fully connected network does not know that they have neighbours. Convolutional encoders and decoders are the first thing to change on
+#   photographs.
 #
 # **Questions worth thinking about**
 #
 # 1. A public repository reports 77.3 nats on MNIST after 50 epochs (lesson 05), better than every published model of its kind. Which three exhibits do you think of first?
 # 2. You find that your code lacks the "1" of kl. Must you train again?
-# 3. A colleague's test says `assert loss < 150` after one epoch of training. Which of the ten exhibits does it catch?
+# 3. A colleague's test trains the network and says `assert loss < 150`. Which of the ten exhibits does it catch?
 # 4. In chart 3 of the first wing, why does the encoder not push $\mu$ to exactly 0, since that would cost nothing at all?
 # 5. Which of the ten bugs could a larger test set have revealed?
 #
@@ -881,36 +876,35 @@ print("ten posterior probabilities that sum to 1:", True)
 # 3. The second (rec near 543), and nothing else. The first prints 0.26 and passes with honours.
 # 4. Then all images would have one code and rec would be at its baseline. The broken draw makes *precision* free, not *difference*; so the means stay different, and as close together as the
 #    decoder's weights, which may grow, allow.
-# 5. The leak, if the larger set is really new. The others are wrong by the same amount on every set, or are not about a test set at all.
+# 5. The leak, if the larger set is really new. The others are wrong on every set alike, or are not about a test set at all.
 # </details>
 #
 # ## Recap
 #
 # - Read rec and kl apart, the bars, the samples and the reconstructions together. Each alone can look well in a sick model.
-# - Ask of each number: what should it be held against, and is it possible at all? Constants, fixed ratios, an estimate without noise, a bound past the truth, a kl too small for its code: all give a
-#   bug away without the code.
+# - Ask of each number: what should it be held against, and is it possible at all? Constants, fixed ratios, an estimate without noise, a bound past the truth, a kl too small for its code:
+#   all give a bug away without the code.
 # - A good result is a reason to look, too.
 # - Test pieces on tiny tensors whose answer you know. Then break them, and see the test fail.
 # - Check in order: pixels, splits, kl at the prior, rec at logits 0, the draw, the gradients; architecture last.
 #
-# **Farewell.** You began with a model that knows nothing and the question what it would score. Since then you have bounded an integral that nobody can do, differentiated through a dice roll, built a
-# VAE and taken its loss apart nat by nat, measured
-# how much of its code is used, walked through its latent space, asked it for digits, made it a classifier, and learned when not to believe it. The number at the bottom of a loss curve can no longer
-# fool you. Go and build something, and when it breaks, begin with the pixels.
+# **Farewell.** You began with a model that knows nothing and the question what it would score. Since then you have bounded an integral that nobody can do, differentiated through a dice
+# roll, built a VAE and taken its loss apart nat by nat, measured how much of its code is used, walked through its latent space, asked it for digits, made it a classifier, and learned when
+# not to believe it. The number at the bottom of a loss curve can no longer fool you. Go and build something, and when it breaks, begin with the pixels.
 #
 # **Before:** [08 · Can Bayes' rule classify, and when should you not believe it?](08_generative_classifier.ipynb) · **The first lesson again:** [00 · What would a model that knows nothing
 # score?](00_start_here.ipynb)
 #
 # **Further reading**
-# - J. M. Tomczak, M. Welling, *VAE with a VampPrior*, AISTATS 2018; D. J. Rezende, S. Mohamed, *Variational Inference with Normalizing Flows*, ICML 2015; D. P. Kingma et al., *Improving Variational
-#   Inference with Inverse Autoregressive Flow*, NeurIPS 2016.
+# - J. M. Tomczak, M. Welling, *VAE with a VampPrior*, AISTATS 2018; D. J. Rezende, S. Mohamed, *Variational Inference with Normalizing Flows*, ICML 2015; D. P. Kingma et al., *Improving
+#   Variational Inference with Inverse Autoregressive Flow*, NeurIPS 2016.
 # - C. K. Sønderby et al., *Ladder Variational Autoencoders*, NeurIPS 2016; A. Vahdat, J. Kautz, *NVAE: A Deep Hierarchical Variational Autoencoder*, NeurIPS 2020; R. Child, *Very Deep VAEs
 #   Generalize Autoregressive Models and Can Outperform Them on Images*, ICLR 2021.
 # - A. van den Oord, O. Vinyals, K. Kavukcuoglu, *Neural Discrete Representation Learning*, NeurIPS 2017.
-# - J. Sohl-Dickstein et al., *Deep Unsupervised Learning using Nonequilibrium Thermodynamics*, ICML 2015; J. Ho, A. Jain, P. Abbeel, *Denoising Diffusion Probabilistic Models*, NeurIPS 2020; D. P.
-#   Kingma et al., *Variational Diffusion Models*, NeurIPS 2021; R. Rombach et al., *High-Resolution Image Synthesis with Latent Diffusion Models*, CVPR 2022.
+# - J. Sohl-Dickstein et al., *Deep Unsupervised Learning using Nonequilibrium Thermodynamics*, ICML 2015; J. Ho, A. Jain, P. Abbeel, *Denoising Diffusion Probabilistic Models*, NeurIPS
+#   2020; D. P. Kingma et al., *Variational Diffusion Models*, NeurIPS 2021; R. Rombach et al., *High-Resolution Image Synthesis with Latent Diffusion Models*, CVPR 2022.
 # - T. M. Cover, J. A. Thomas, *Elements of Information Theory*, Wiley, 2nd edition 2006, section 2.10 (Fano's inequality).
 
 # %% [markdown] tags=["solution"]
-# **For instructors.** The three wings work best in pairs, aloud, with the code cells still folded: let each pair defend its letters before anybody runs a check. Chart 3 of the first wing deserves
-# ten minutes of its own. If time is short, keep sections 2 and 5.
+# **For instructors.** The three wings work best in pairs, aloud, with the code cells still folded: let each pair defend its letters before anybody runs a check. Chart 3 of the first wing
+# deserves ten minutes of its own. If time is short, keep sections 2 and 5.
