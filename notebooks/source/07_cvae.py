@@ -284,12 +284,12 @@ print(
 
 # %%
 ### BEGIN SOLUTION
-most_a_label_tells = math.log(10)
+largest_gain = math.log(10)
 ### END SOLUTION
 
 # %%
 # NBVAL_CHECK_OUTPUT
-most_a_label_tells = check.most_a_label_tells(most_a_label_tells)
+largest_gain = check.largest_gain(largest_gain)
 
 # %% [markdown]
 # <details><summary>Hint</summary>

@@ -81,10 +81,10 @@ RIGHT = [
     ("log_evidence", largest_first),
     ("log_evidence", lambda s, p: logsumexp(s.double().numpy(), axis=1, b=p.double().numpy())),
     ("log_evidence", lambda s, p: torch.logsumexp(s.double() + p.double().log(), dim=-1)),
-    ("most_a_label_tells", 2.303),
-    ("most_a_label_tells", 2.3),
-    ("most_a_label_tells", -math.log(0.1)),
-    ("most_a_label_tells", torch.tensor(10.0).log()),
+    ("largest_gain", 2.303),
+    ("largest_gain", 2.3),
+    ("largest_gain", -math.log(0.1)),
+    ("largest_gain", torch.tensor(10.0).log()),
 ]
 WRONG = [
     ("with_label", lambda x, y, n: x),
@@ -103,9 +103,9 @@ WRONG = [
     ("analogies", lambda model, x, y: label_by_label(model, x, 9 - y)),
     ("log_evidence", lambda s, p: torch.logsumexp(s, 1) + p.log().mean()),
     ("log_evidence", lambda s, p: torch.logsumexp(s + p.log(), 1, keepdim=True)),
-    ("most_a_label_tells", 12.1),
-    ("most_a_label_tells", 2.5),
-    ("most_a_label_tells", -2.3026),
+    ("largest_gain", 12.1),
+    ("largest_gain", 2.5),
+    ("largest_gain", -2.3026),
 ]
 
 

@@ -47,6 +47,11 @@ def test_an_empty_answer_says_what_is_missing_and_the_lesson_goes_on(exercise, c
     assert "The lesson goes on with" in capsys.readouterr().out
 
 
+def test_no_two_exercises_share_one_name():
+    names = [exercise.name for exercises in checks.LESSONS.values() for exercise in exercises]
+    assert not {name for name in names if names.count(name) > 1}, "the later one would stand in for the earlier"
+
+
 def test_hints_differ_within_an_exercise():
     for exercise in EXERCISES:
         hints = [bug.hint for bug in exercise.bugs]

@@ -484,7 +484,7 @@ EXERCISES = [
         goes_on_with="torch.logsumexp(log_px_y + py.log(), 1)",
     ),
     Exercise(
-        "most_a_label_tells",
+        "largest_gain",
         math.log(10),
         close=0.004,
         bugs=[
