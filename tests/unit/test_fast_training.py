@@ -102,12 +102,12 @@ def test_the_matrix_rate_is_muons_and_the_rest_keeps_the_other(few: ImageSet):
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     model.negative_elbo(few.x).rec.mean().backward()
     stepper.step(0.5)
-    moved = {name: float((p.detach() - before[name]).norm()) for name, p in model.named_parameters()}
-    assert moved["decoder.out.bias"] < 1e-6
-    out = model.decoder.out.weight  # 784 x 32: 32 singular values near one, times sqrt(784 / 32) and half the rate
-    assert moved["decoder.out.weight"] == pytest.approx(
-        0.05 * math.sqrt(out.shape[0] / out.shape[1]) * math.sqrt(32), rel=0.3
-    )
+    moved = {name: p.detach() - before[name] for name, p in model.named_parameters()}
+    assert moved["decoder.out.bias"].abs().max() < 1e-8
+    values = torch.linalg.svdvals(moved["decoder.out.weight"])[:8]  # twelve images: a gradient of rank twelve at most
+    values = values / (0.5 * 0.1 * math.sqrt(784 / 32))  # half the rate, and Muon's own factor for tall matrices
+    raw = torch.linalg.svdvals(model.decoder.out.weight.grad)[:8]
+    assert values.min() > 0.4 and values.max() < 1.4 and raw.max() > 20 * raw.min()
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
