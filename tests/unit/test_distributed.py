@@ -123,6 +123,10 @@ def test_the_checkpoint_is_that_of_one_process_and_is_written_once_an_epoch(fold
         torch.testing.assert_close(there.model.state_dict()[name], weight, atol=1e-4, rtol=0)
     assert there.history.state.keys() == history.state.keys()
     assert torch.equal(there.history.state["noise"], history.state["noise"])
+    for name, expected in history.state.items():
+        if "/exp_avg" in name:  # Adam's steps do not show a gradient of the wrong size, its moments do
+            apart = (there.history.state[name] - expected).abs().max()
+            assert apart <= 1e-3 * expected.abs().max(), f"{name}: {apart} apart"
 
 
 @pytest.mark.parametrize(("name", "epochs"), [("train", 2), ("resume", 3)])
