@@ -127,7 +127,7 @@ def open_and_run(page: Page, lab: Lab, name: str) -> Locator:
     Each notebook has a workspace of its own: in a shared one JupyterLab brings back the notebooks opened before, and may put one in front.
     """
     page.goto(lab.address(f"lab/workspaces/{Path(name).stem}/tree/{name}"))
-    expect(page.get_by_text("| Idle").first).to_be_visible()
+    expect(page.get_by_text("| Idle").first).to_be_visible(timeout=150_000)  # on a busy machine a kernel takes its time
     page.evaluate(RUN_ALL)
     expect(page.get_by_text("| Idle").first).to_be_visible()
     return page.locator(".jp-Cell")

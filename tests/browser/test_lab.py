@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Error, Locator, Page, expect
 from steering import moves
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
 
 
 def drag(page: Page, handle: Locator, pixels: int) -> None:

@@ -15,7 +15,7 @@ BUSY = (
 
 @pytest.mark.browser
 @pytest.mark.xdist_group("browser")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_page_is_faster_than_the_kernel_and_the_kernel_than_interact_with_matplotlib(lab, page):
     times = slider.measure(page, lab, 12)
     median = {path: statistics.median(values) for path, values in times.items()}

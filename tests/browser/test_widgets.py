@@ -12,7 +12,7 @@ from steering import changes, drag, moves, steer_the_map
 
 from vae_helpers import widgets
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
 
 SETUP = """import torch
 from vae_helpers import data, lesson, plotting, recipes, training, widgets
