@@ -20,8 +20,9 @@ MEASUREMENTS = {
     "slider": "from a key to the picture in JupyterLab (2 minutes, needs Chromium)",
     "tables": "nothing new: README's tables, from what is stored",
     "classifier": "the classifiers that `python -m benchmarks.trained` kept (long; only by name)",
+    "likelihood": "log p(x) of the models that it kept (long; only by name)",
 }
-LONG = ("classifier",)
+LONG = ("classifier", "likelihood")
 ALONE = {"slider": {"OMP_NUM_THREADS": "1", "VAE_OFFLINE": "1"}}  # the browser wants the other core
 
 
