@@ -32,21 +32,19 @@ class ReliabilityBins(NamedTuple):
 def label_costs_figure(models: Mapping[str, LabelCosts], alt: str) -> None:
     """A column for each model: one image redrawn under every label, and under each the stacked costs, rec above its lowest value + kl.
 
-    The labels with the lowest rec and with the lowest rec + kl are named.
+    The labels with the lowest rec and with the lowest sum of both are named.
     """
     figure, axes = plt.subplots(2, len(models), figsize=(4.6 * len(models), 3.6), height_ratios=[1, 4.6], squeeze=False)
     for (top, bottom), (name, costs) in zip(axes.T, models.items(), strict=True):
         labels = range(len(costs.rec))
         draw_images(top, costs.redrawn, len(labels), name)
         rec = costs.rec - costs.rec.min()
-        bottom.bar(labels, rec, color="C0", label="rec, above its lowest")
-        bottom.bar(labels, costs.kl, bottom=rec, color="C1", label="kl")
+        bottom.bar(labels, rec.tolist(), color="C0", label="rec, above its lowest")
+        bottom.bar(labels, costs.kl.tolist(), bottom=rec.tolist(), color="C1", label="kl")
         total = rec + costs.kl
-        cheapest: dict[int, list[str]] = {}
-        for what, cost in (("rec", rec), ("rec + kl", total)):
-            cheapest.setdefault(int(cost.argmin()), []).append(what)
-        for label, names in cheapest.items():
-            words = "least\n" + "\nand ".join(names)
+        by_rec, by_sum = int(rec.argmin()), int(total.argmin())
+        named = {by_rec: "least\nboth"} if by_rec == by_sum else {by_rec: "least\nrec", by_sum: "least\nsum"}
+        for label, words in named.items():
             place = (label, float(total[label]))
             box = dict(boxstyle="square,pad=0.1", fc="white", ec="none", alpha=0.75)
             bottom.annotate(words, place, (0, 5), textcoords="offset points", ha="center", fontsize=8, bbox=box)
