@@ -90,6 +90,7 @@ WRONG = [
     ("with_label", lambda x, y, n: x),
     ("with_label", lambda x, y, n: torch.cat([x, torch.ones(len(x), n).to(x)], 1)),
     ("with_label", lambda x, y, n: torch.cat([x, F.one_hot(y.flatten(), n + 1).to(x)], 1)),
+    ("with_label", lambda x, y, n: torch.cat([x, F.one_hot(y.flatten(), n).float()], 1)),  # stays where y is
     ("conditional_sizes", lambda sizes, n: sizes.append(n)),
     ("conditional_sizes", lambda sizes, n: sum(sizes) + n),
     ("conditional_sizes", lambda sizes, n: [sizes[0] * n, *sizes[1:]]),

@@ -35,7 +35,7 @@ class _KeepsType(Exercise):
     def _compare(self, answer: Callable) -> Verdict:
         verdict = super()._compare(answer)
         if verdict.passed:
-            for dtype in (torch.float32, torch.float64):
+            for dtype in (torch.float32, torch.float64, torch.float16):
                 got = torch.as_tensor(answer(_X.to(dtype), torch.tensor([0, 1, 1]), 2)).dtype
                 if got != dtype:
                     hint = "Make the one-hot rows like the images: F.one_hot(...).to(x) takes over type and device."
@@ -491,7 +491,7 @@ EXERCISES = [
             Bug("ten", 10.0, "There are ten labels, but nats are logarithms."),
             Bug("in bits", math.log2(10), "Right in bits. In nats, take the natural logarithm."),
             Bug("one of ten", math.log(0.1), "That is log p(y), which is negative. What is gained by dropping it?"),
-            Bug("the gap of the tutorial", 141.511 - 129.411, "That is what the two printed losses differ by, and they belong to two different models. Here there is one: look at (7.5)."),
+            Bug("the gap of the tutorial", 141.511 - 129.411, "That is what the two printed losses differ by, and they belong to two different models. Here there is one: what is left of (7.4) without nine of its terms?"),
             Bug("nothing", 0.0, "If the image shows beyond doubt which digit it is, nine terms of (7.4) vanish, and one stays: p(x) = p(y) p(x|y)."),
             Bug("nine", math.log(9), "Nine labels are ruled out, but the share that is left is one in ten."),
             Bug("a coin", math.log(2), "That would be two labels."),

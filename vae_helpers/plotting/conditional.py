@@ -104,6 +104,7 @@ def label_price_figure(alt: str) -> None:
         axes.plot([r["epoch"] for r in mine], [r["train"] + price for r in mine], color=color, label=name)
         printed = [(r["epoch"], r["source"] + price) for r in mine if r["source"] is not None]
         axes.plot(*zip(*printed, strict=True), "o", color=color, markersize=4)
+    axes.plot([], [], "o", color="0.4", markersize=4, label="printed by S2")
     axes.set(xlabel="epoch", ylabel="nats per training image", ylim=(126, 165))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend()
