@@ -235,9 +235,9 @@ print("flat, three draws:", *(f"{accuracy(source_rule(flat, seed), judged.y):.2%
 # %%
 # NBVAL_CHECK_OUTPUT
 of_source = {name: accuracy(source_rule(model, 0), judged.y) for name, model in {"flat": flat, "wide": wide}.items()}
-assert of_source["flat"] > 0.85 and of_source["wide"] < of_source["flat"] - 0.08
-assert train.name != "MNIST" or of_source["wide"] < 0.65
-print("by the source's rule the better model is the much worse classifier:", True)
+assert of_source["wide"] < of_source["flat"]
+assert train.name != "MNIST" or (of_source["flat"] > 0.9 and of_source["wide"] < 0.65)
+print("by the source's rule the model with the larger code is the worse classifier:", True)
 
 # %%
 print(" · ".join(f"{name} {share:.1%}" for name, share in of_source.items()))
