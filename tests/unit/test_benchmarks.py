@@ -166,7 +166,7 @@ def test_the_scoring_loop_and_ours_agree_on_the_same_weights(digits: ImageSet):
 def test_a_stored_result_is_whole_and_names_its_conditions_but_no_machine(path):
     stored = json.loads(path.read_text(encoding="utf-8"))
     conditions, rows = stored["conditions"], stored["rows"]
-    assert {"date", "python", "torch", "cpu", "threads"} <= set(conditions) and rows
+    assert {"date", "python", "cpu"} <= set(conditions) and rows
     assert conditions.get("complete", True) is True
     for row in rows:
         if path.stem == "figure":
