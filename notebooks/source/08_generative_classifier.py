@@ -894,7 +894,7 @@ plotting.label_bars_figure(
 )
 
 # %% [markdown]
-# A bar is higher where the image is more probable; only differences count. The last image shows no digit, and one label still leads by several nats: a confidence near 1.
+# A bar is higher where the image is more probable; only differences count. The last image is one that nobody wrote, and a label still leads by several nats: a confidence near 1.
 #
 # ## 10 · One test number
 #
