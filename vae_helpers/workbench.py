@@ -183,7 +183,7 @@ def active(model: VAE, x: Tensor) -> int:
 
 
 @torch.no_grad()
-def three_rows(model: VAE, x: Tensor, code: Callable = sampled, n: int = 8) -> dict[str, Tensor]:
+def three_rows(model: VAE, x: Tensor, code: Callable = sampled, n: int = 6) -> dict[str, Tensor]:
     """n images, what is decoded from a drawn code of each, and what is decoded from draws of the prior."""
     mu, log_var = model.encode(x[:n])
     decoded = model.mean_image(model.decode(code(mu, log_var, noise_like(mu))))

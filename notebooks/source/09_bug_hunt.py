@@ -58,7 +58,7 @@ print(f"{len(bench.train):,} training images, {bench.epochs} epochs")
 
 # %% [markdown]
 # A **chart** in this museum has up to four panels: what the training code printed, KL of each dimension (largest first), and a sheet of images, of what is decoded from one drawn code of
-# each, and of samples. Above it stand numbers, each with something to hold it against. **Look for four things:** rec falls below the baseline; kl *rises* while rec falls; the bars run from
+# each, and of samples; the dotted line in the bars is half a nat. Above it stand numbers, each with something to hold it against in brackets. **Look for four things:** rec falls below the baseline; kl *rises* while rec falls; the bars run from
 # a nat or two down to nearly 0; samples look somewhat worse than reconstructions.
 
 # %%
@@ -77,6 +77,7 @@ print("rec below its baseline, kl risen from almost 0, bars from above 1 nat to 
 
 # %% [markdown]
 # Why does kl rise? An untrained encoder gives every image nearly the same answer, close to the prior, which costs nothing and says nothing. Learning means to say something, and that costs.
+# (In a short run, and on the small digits, the first point may stand high: the first, clumsy steps make the encoder say a lot that nobody needs.)
 #
 # ## 2 · First wing: something is wrong with the training
 #
@@ -163,7 +164,7 @@ loss_terms = check.loss_terms(loss_terms)
 # *Why was it silent?* Both terms fall, the loss is small, nothing crashes. *Which test would have caught it?* With logits 0 every pixel is a coin flip, so 784 of them must cost
 # $784 \log 2 \approx 543$ nats. The broken line says 0.69. *Where was it found?* Around the official PyTorch example of a VAE. Until 2018 it had the mean of the cross-entropy **and** kl
 # divided by (batch · 784), which is right up to the factor 784. Issue 290 called kl's 784 a bug, "the latent has 20 numbers, so divide by 20". Who was right? The code was: that mend would
-# have made $\beta = 784/20$. Drop kl's divisor altogether, and you have chart 1, with $\beta = 784$.
+# have made $\beta = 784/20$. Drop the 784 from kl's divisor only, and you have chart 1, with $\beta = 784$.
 # <!-- source: pytorch/examples, issue 290 and pull request 296 -->
 #
 # ### Find the bug: no better than a coin
@@ -210,8 +211,9 @@ assert (pixel_cost(sure, torch.tensor([[0.0], [1.0]])) < 1e-6).all()
 #
 # ### Find the bug: too good to be true
 #
-# Chart 3 has a better rec than the healthy run, and a kl that is several times smaller. Both at once is not luck, it is impossible, and you can prove it from the chart. If an image can be
-# picked out of $N$ by its code, the code must hold enough information to do so. With an error rate $e$ of the best guess,
+# Chart 3 has a better rec than the healthy run, and a kl that is several times smaller. Both at once would be great luck; and that kl is impossible, as you can prove from the chart. If the
+# right one of $N$ images can be told from a drawn code, the code must hold enough information to do so. With an error rate $e$ of any way of guessing (the chart guesses the image whose
+# mean $\mu$ lies nearest to the code),
 #
 # $$ \overline{\text{KL}} \;\ge\; I_q(x; z) \;\ge\; (1 - e) \log N - \log 2. \tag{9.1} $$
 #
@@ -339,8 +341,8 @@ second_wing = check.second_wing(second_wing)
 #
 # - **Chart 1.** A constant. Half a nat too much in each of 32 dimensions makes 16, before the first step. Free bits (a) would lift the small bars to one and the same height; here they still
 #   differ.
-# - **Chart 2.** A factor. The two lines have the same ratio in every epoch, even before training, when every honest report is near 784 coin flips.
-# - **Chart 3.** An order that cannot be: the bound with one draw must be looser than that with five. And a Monte-Carlo estimate that does not change with the seed draws nothing. Grey or
+# - **Chart 2.** A factor. The two lines have the same ratio (on the logarithmic axis: the same distance) in every epoch, even before training, when every honest report is near 784 coin flips.
+# - **Chart 3.** An order that cannot be: on average, the bound with one draw is looser than that with five. And a Monte-Carlo estimate that does not change with the seed draws nothing. Grey or
 #   black-and-white (f) would not stop the noise.
 # - **Chart 4.** Right at $K = 1$, wrong beyond. Too few samples (h) would err to the other side.
 # </details>
@@ -371,8 +373,8 @@ kl_per_dim = check.kl_per_dim(kl_per_dim)
 # </details>
 #
 # *Why silent?* A constant has no gradient, so the training is the very same, bit for bit. Only the report is wrong, by $d/2$, so that models with different $d$ cannot be compared: each
-# further dimension seems to cost half a nat. *Which test?* $\text{KL}(N(0,1) \,\|\, N(0,1)) = 0$. *Where?* In source S0; it is the first public bug you met in lesson 01. Its every printed
-# loss is 2 nats too high.
+# further dimension seems to cost half a nat. *Which test?* $\text{KL}(N(0,1) \,\|\, N(0,1)) = 0$. *Where?* In source S0; it is the first public bug you met in lesson 01. With
+# its four dimensions, every loss that it prints is 2 nats too high.
 #
 # ### Find the bug: better than its own model
 #
@@ -400,7 +402,7 @@ epoch_report = check.epoch_report(epoch_report)
 # </details>
 #
 # *Why silent?* With the usual sizes the factor is nearly 1. Source S4 sees 59 968 of 60 000 images and reports 32.059 where 32.076 is right. Large batches of few images, as in chart 2, make
-# the same line lie by a fifth. *Which test?* Four images that cost 2 nats each, and a fifth that was dropped: the mean is 2.
+# the same line lie by nearly a fifth. *Which test?* Four images that cost 2 nats each, and a fifth that was dropped: the mean is 2.
 #
 # ### Find the bug: a loose bound below a tight one
 #
@@ -429,7 +431,7 @@ drawn_bound = check.drawn_bound(drawn_bound)
 # </details>
 #
 # *Why silent?* For pictures the mean is the right choice, and the number looks better, not worse. But it bounds nothing: kl pays for a Gaussian, and rec is scored as if the Gaussian were a
-# point. *Which test?* Two kinds of noise must give two numbers. *Where?* In a comparison script of Pyro: its PyTorch column scores the mean, its Pyro column scores draws, and the two
+# point. *Which test?* Two draws of the noise must give two numbers. *Where?* In a comparison script of Pyro: its PyTorch column scores the mean, its Pyro column scores draws, and the two
 # columns are printed side by side.
 #
 # ### Find the bug: past the truth
@@ -459,8 +461,8 @@ log_weights = check.log_weights(log_weights)
 # `losses.gaussian_log_prob(z, mu, log_var)` is $\log q(z|x)$.
 # </details>
 #
-# *Why silent?* At $K = 1$ the mean is right, so every test with one sample passes. Beyond it, the formula averages *inside* what should be exponentiated first. Here $q$ is the best one
-# there is, and the "bound" still passes the truth. *Which test?* If $q$ is the exact posterior, every weight equals $p(x)$, whatever $z$. That needs one number per image and no training.
+# *Why silent?* At $K = 1$ the mean is right, so every test with one sample passes. Beyond it, the formula averages *inside* what should be exponentiated first. Here $q$ is the best
+# diagonal Gaussian there is, and the "bound" still passes the truth. *Which test?* If $q$ is the exact posterior, every weight equals $p(x)$, whatever $z$. That needs one number per image and no training.
 # *Where?* In `iwae.py` of the collection PyTorch-VAE (issue 34; a pull request that mends it was open when we looked).
 #
 # The four reports once more, by your functions:
@@ -488,7 +490,7 @@ print("all four reports lied, and all four are mended:", True)
 # ## 4 · Third wing: data and pictures
 #
 # Here neither the loss nor the report is wrong. Something is wrong with what goes into them. For chart 1 somebody had only 60 images and trained for long; charts 2 and 3 use the images of
-# section 1.
+# section 1. "Next week" stands for 300 images that no part of the code has touched.
 
 # %%
 third = {
@@ -629,7 +631,7 @@ after = {
 }
 plotting.chart_sheet(
     after,
-    "after mending: the held-out bound turns upwards far above the training bound; the batch losses of two epochs have nothing in common; two rows of samples show different digits",
+    "after mending: the held-out bound parts from the training bound and ends above it; the batch losses of two epochs have nothing in common; two rows of samples show different digits",
 )
 
 # %%
@@ -639,7 +641,7 @@ assert not any(MUSEUM[name].shows(chart) for name, chart in zip(mine, after.valu
 print("all three symptoms were there, and all three are gone:", True)
 
 # %% [markdown]
-# An honest chart often looks worse. The first one has a frightful gap now; it had it before.
+# An honest chart often looks worse. The first one has a gap now; it was there before, unseen.
 #
 # ## 5 · Ten tests that take no time
 #
@@ -696,11 +698,11 @@ kl_test = check.kl_test(kl_test)
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from vae_helpers.checks.lesson_09 import BROKEN_KLS
+from vae_helpers.checks.lesson_09 import BROKEN_KLS, try_test
 
 at_prior = [name for name, kl in BROKEN_KLS.items() if (kl(torch.zeros(4, 2), torch.zeros(4, 2)) != 0).any()]
 print(f"caught by the prior alone: {len(at_prior)} of {len(BROKEN_KLS)}: {', '.join(at_prior)}")
-assert not any(kl_test(kl) for kl in BROKEN_KLS.values())
+assert "yes" not in try_test(kl_test)[-len(BROKEN_KLS) :]  # a test made of asserts counts, too
 
 # %% [markdown]
 # The nice round test catches the nice round bug. (It is still worth having: it is the one you can do in your head.) A value at a random point, from an independent source, catches all eight.
@@ -742,9 +744,12 @@ checkup = {
         abs(fresh_rec - 784 * math.log(2)) < 20 and fresh_kl < 1
     ),
     "every weight gets a gradient": all(bool(p.grad.abs().sum() > 0) for p in fresh.parameters()),
-    "the bound lies between floor and baseline": rec < baseline
+    "rec lies between floor and baseline": rec < baseline
     and rec > losses.bernoulli_nll(torch.logit(x, eps=1e-6), x).mean(),
-    "kl rose, and bars sum to it": bool(abs(control.kl.sum() - control.readings[1].value) < 0.1 < bench.healthy.kl[0]),
+    "kl rose, and bars sum to it": bool(
+        fresh_kl + 1 < control.kl.sum() and abs(control.kl.sum() - control.readings[1].value) < 0.1
+    ),
+    "the bound with K = 3 is no looser": bool(-losses.iw_bound(log_w).mean() <= bounds.mean()),
     "the estimate changes with the seed, a little": bool(0 < bounds.std() < 5),
 }
 for what, fine in checkup.items():
@@ -838,7 +843,8 @@ print("the importance-weighted bound rises towards log p(x), and kl splits into 
 
 # %%
 # NBVAL_CHECK_OUTPUT
-assert math.isclose(784 * math.log(2) / (784 * math.log(2)), 1.0)  # (9.8): a coin flip is one bit per pixel
+coin_flips = losses.bernoulli_nll(torch.zeros(1, 784), test.x[:1]).item()
+assert math.isclose(coin_flips / (784 * math.log(2)), 1.0, rel_tol=1e-5)  # (9.8): a coin flip is one bit per pixel
 cvae = lesson.shipped("cvae-2d").model
 digit, labels = test.x[:1].expand(10, -1), torch.arange(10)
 with torch.no_grad():
@@ -854,7 +860,7 @@ print("ten posterior probabilities that sum to 1:", True)
 # Every limit you met has been somebody's next paper. Here are the doors, and which limit each opens.
 #
 # - **The prior is too simple.** $q(z)$ has holes that $N(0, I)$ does not know of (lesson 06). The *VampPrior* replaces the prior by a mixture of encoder answers to learned pseudo-images:
-#   85.57 nats on statically binarised MNIST (Tomczak and Welling 2018), where a VAE with the plain prior had 89.9 (Rezende and Mohamed 2015).
+#   85.57 nats on statically binarised MNIST (Tomczak and Welling 2018); an earlier VAE with the plain prior, another network, had 89.9 (Rezende and Mohamed 2015).
 # - **The posterior is too simple.** A diagonal Gaussian leaves an approximation gap (lesson 05). *Normalising flows* bend it by invertible maps with a known determinant (Rezende and Mohamed
 #   2015; inverse autoregressive flow, Kingma et al. 2016).
 # - **One layer of codes is too few.** *Hierarchical VAEs* have a code at every scale: the ladder VAE (Sønderby et al. 2016), NVAE (Vahdat and Kautz 2020), and the very deep VAE (Child
@@ -872,7 +878,7 @@ print("ten posterior probabilities that sum to 1:", True)
 #
 # 1. A public repository reports 77.3 nats on MNIST after 50 epochs (lesson 05), better than every published model of its kind. Which three exhibits do you think of first?
 # 2. You find that your code lacks the "1" of kl. Must you train again?
-# 3. A colleague's test trains the network and says `assert loss < 150`. Which of the ten exhibits does it catch?
+# 3. A colleague's test trains the network and says `assert loss < 200`. Which of the ten exhibits does it catch?
 # 4. In chart 3 of the first wing, why does the encoder not push $\mu$ to exactly 0, since that would cost nothing at all?
 # 5. Which of the ten bugs could a larger test set have revealed?
 #
@@ -880,7 +886,7 @@ print("ten posterior probabilities that sum to 1:", True)
 #
 # 1. A sample that was never drawn (the mean for a draw), weights with the wrong kl or the wrong signs, and a leak; and, not in the museum, another pixel convention (lesson 03).
 # 2. No: the gradients were right, so the weights are. Subtract $d/2$ from every figure, and say so.
-# 3. The second (rec near 543), and nothing else. The first prints 0.26 and passes with honours.
+# 3. The second (rec near 543), and nothing else. The first prints a loss far below 1 and passes with honours.
 # 4. Then all images would have one code and rec would be at its baseline. The broken draw makes *precision* free, not *difference*; so the means stay different, and as close together as the
 #    decoder's weights, which may grow, allow.
 # 5. The leak, if the larger set is really new. The others are wrong on every set alike, or are not about a test set at all.

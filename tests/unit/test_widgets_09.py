@@ -110,7 +110,7 @@ def panels(chart):
 
 
 def test_a_chart_has_a_panel_for_each_thing_there_is():
-    assert panels(CHARTS["chart 1"])[0] == ["rec", "KL of each dimension, sorted", ""]
+    assert panels(CHARTS["chart 1"])[0] == ["rec", "KL per dimension, sorted", ""]
     assert panels(CHARTS["chart 2"])[0] == ["bound"] and panels(CHARTS["chart 3"])[0] == [""]
 
 

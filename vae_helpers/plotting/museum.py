@@ -38,7 +38,7 @@ def draw_chart(figure: FigureBase, chart: Chart, title: str) -> None:
 
 def _sheet_width(pictures: Mapping[str, Tensor]) -> float:
     columns = max((len(row) for row in pictures.values()), default=1)
-    return 0.75 * columns / max(len(pictures), 1)
+    return 1.15 * columns / max(len(pictures), 1)
 
 
 def _draw_curves(axes: Axes, name: str, curves: Mapping[str, Line], axis: str) -> None:
@@ -60,13 +60,17 @@ def _draw_curves(axes: Axes, name: str, curves: Mapping[str, Line], axis: str) -
         axes.minorticks_off()
     else:
         axes.xaxis.get_major_locator().set_params(integer=True)
+    if name == "loss on training images":  # a constant factor is a constant distance
+        axes.set_yscale("log")
+        axes.set_yticks([100, 200, 300, 500], labels=["100", "200", "300", "500"])
+        axes.minorticks_off()
     if len(curves) > 1:
         axes.legend(fontsize=8)
 
 
 def _draw_bars(axes: Axes, kl: Tensor) -> None:
     axes.bar(range(1, len(kl) + 1), kl.tolist(), color="C0")
-    axes.set_title("KL of each dimension, sorted", fontsize=10)
+    axes.set_title("KL per dimension, sorted", fontsize=9.5)
     axes.set(xlabel="latent dimension", ylabel="nats", ylim=(0, max(1.0, 1.08 * float(kl.max()))))
     axes.axhline(0.5, color="0.6", linewidth=0.8, linestyle=":")
 
