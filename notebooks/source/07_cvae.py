@@ -249,6 +249,7 @@ for x in centres.double().mean(0), centres[1].double(), 2 * centres[1].double():
 # %%
 few = train.random_subset(min(20000, len(train)))
 epochs = math.ceil(lesson.pick(full=620, quick=240) * 128 / len(few))  # as many steps, whatever the number of images
+width = lesson.pick(full=200, quick=100)
 PLACES = {
     "no label": (),
     "encoder": ("encoder",),
@@ -261,7 +262,7 @@ PLACES = {
 def trained(latent_dim, places):
     """A small VAE with the label in `places`, trained on `few`."""
     torch.manual_seed(0)
-    model = VAE(latent_dim, (200,), (200,), num_classes=10 if places else 0, label_in=places)
+    model = VAE(latent_dim, (width,), (width,), num_classes=10 if places else 0, label_in=places)
     training.fit(model, few, epochs=epochs, learning_rate=2e-3, schedule="cosine", seed=0, progress=False)
     return model
 
@@ -802,7 +803,7 @@ seen = seen.flatten()
 class Completion(nn.Module):
     """p(r|c): the other 588 pixels r of an image, given its lower left quadrant c of 196."""
 
-    def __init__(self, latent_dim: int = 20, hidden: int = 200) -> None:
+    def __init__(self, latent_dim: int = 20, hidden: int = width) -> None:
         super().__init__()
         self.prior = Encoder(196, (hidden,), latent_dim)  # p(z|c)
         self.encoder = Encoder(784, (hidden,), latent_dim)  # q(z|r, c): r and c are the whole image
@@ -819,7 +820,7 @@ class Completion(nn.Module):
 
 # %%
 torch.manual_seed(0)
-completion, rival = Completion(), Decoder(196, (200, 200), 588)
+completion, rival = Completion(), Decoder(196, (width, width), 588)
 optimizer = torch.optim.Adam([*completion.parameters(), *rival.parameters()], lr=2e-3)
 for _ in range(epochs):
     for x, _ in few.batches(128, shuffle=True):
