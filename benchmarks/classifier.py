@@ -15,7 +15,6 @@ from vae_helpers.classifier import GenerativeClassifier, expected_calibration_er
 from vae_helpers.devices import use_quota_threads
 
 RULES = (("plug-in", 1), ("importance-weighted", 10))
-LONG_RULE = ("importance-weighted", 100)  # minutes: for the shipped model alone
 
 
 def worth(p: np.ndarray, y: np.ndarray) -> dict[str, float]:
@@ -31,8 +30,7 @@ def measure() -> dict:
     rows = []
     for path in trained("classifier", "classifier-3min"):
         stored = checkpoints.load(path)
-        shipped = path.stem == "classifier-0"
-        for rule, samples in (*RULES, LONG_RULE) if shipped else RULES:
+        for rule, samples in RULES:
             classifier = GenerativeClassifier.from_model(stored.model, rule=rule, samples=samples)
             with torch.autocast("cpu", torch.bfloat16):
                 classifier.calibrate(parts["validation"].x.numpy(), parts["validation"].y.numpy())

@@ -21,7 +21,16 @@ def measure() -> dict:
     rows = []
     for path in trained(*SAMPLES):
         stored, started = checkpoints.load(path), time.perf_counter()
-        command = [sys.executable, "-m", "vae_helpers", "evaluate", str(path), "--samples", str(SAMPLES[stored.recipe]), "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "vae_helpers",
+            "evaluate",
+            str(path),
+            "--samples",
+            str(SAMPLES[stored.recipe]),
+            "--json",
+        ]
         result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
         del result["checkpoint"]
         row = dict(recipe=stored.recipe) | stored.metrics | result

@@ -47,7 +47,9 @@ class FlowPrior(nn.Module):
     def __init__(self, d: int, couplings: int, hidden: int = 100) -> None:
         super().__init__()
         if d < 2:
-            raise ValueError(f"a flow needs at least two latent dimensions, got {d}: use couplings=0 for the prior N(0, I)")
+            raise ValueError(
+                f"a flow needs at least two latent dimensions, got {d}: use couplings=0 for the prior N(0, I)"
+            )
         self.couplings = nn.ModuleList(Coupling(d, hidden, seed) for seed in range(couplings))
 
     def log_prob(self, z: Tensor) -> Tensor:

@@ -139,7 +139,9 @@ class VAE(nn.Module):
         if num_classes and not label_in:
             raise ValueError(f"num_classes={num_classes} needs a place for the label: any of {', '.join(LABEL_PLACES)}")
         if prior_couplings < 0 or (prior_couplings and num_classes and "prior" in label_in):
-            raise ValueError("prior_couplings must be >= 0, and a learned prior takes no label: leave \"prior\" out of label_in")
+            raise ValueError(
+                'prior_couplings must be >= 0, and a learned prior takes no label: leave "prior" out of label_in'
+            )
         if (learn_sigma_x or sigmoid_mean) and likelihood not in ("gaussian", "laplace"):
             raise ValueError(
                 f"learn_sigma_x and sigmoid_mean need likelihood='gaussian' or 'laplace', not {likelihood!r}"

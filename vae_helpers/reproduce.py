@@ -38,7 +38,11 @@ def row_of(recipe: Recipe, epoch: Epoch) -> dict:
 
 
 def reproduce(
-    names: Sequence[str], *, epochs: int | None = None, seed: int | None = None, on_row: Callable[[dict], None] = lambda row: None
+    names: Sequence[str],
+    *,
+    epochs: int | None = None,
+    seed: int | None = None,
+    on_row: Callable[[dict], None] = lambda row: None,
 ) -> list[dict]:
     """Train the named recipes on all of MNIST's training images and return one row an epoch; `on_row` gets each as it comes.
 

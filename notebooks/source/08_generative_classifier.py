@@ -365,8 +365,9 @@ print(f"best, rec: right label {rec[right].mean():.1f} nats, wrong labels {rec[~
 # NBVAL_CHECK_OUTPUT
 share = {key: accuracy(value, judged.y) for key, value in table.items()}
 assert abs(share[source, "flat"] - share[plug_in, "flat"]) < 0.03
-assert share[plug_in, "wide"] > share[mean, "wide"] and share[plug_in, "wide"] > share[one_draw, "wide"] + 0.03
+assert share[plug_in, "wide"] > share[source, "wide"]
 if train.name == "MNIST":
+    assert share[plug_in, "wide"] > share[one_draw, "wide"] + 0.03
     assert share[plug_in, "wide"] > share[mean, "wide"] + 0.03
     assert share[one_draw, "wide"] > share[source, "wide"] + 0.1
     assert share[weighted, "wide"] < share[plug_in, "wide"] + 0.01

@@ -78,7 +78,7 @@ def test_objective_and_model_agree_on_the_same_noise(few: ImageSet):
 def test_a_sample_needs_no_gaussian_and_a_checkpoint_brings_the_flow_along(tmp_path):
     model = model_with_flow()
     assert model.sample(4, generator=torch.Generator().manual_seed(0)).shape == (4, 784)
-    with pytest.raises(ValueError, match="use model.log_prior"):
+    with pytest.raises(ValueError, match=r"use model\.log_prior"):
         model.prior()
     loaded = checkpoints.load(checkpoints.save(tmp_path / "flow.safetensors", model)).model
     z = torch.randn(2, 3)

@@ -8,6 +8,7 @@ from vae_helpers.plotting.capacity import (
     bound_histograms,
     code_use,
     code_use_sheet,
+    likelihood_figure,
     spectrum_figure,
 )
 from vae_helpers.plotting.classifier import (
@@ -81,8 +82,8 @@ __all__ = [
     "bound_figure",
     "bound_histograms",
     "bounds_over_theta",
-    "class_sheets_figure",
     "chart_sheet",
+    "class_sheets_figure",
     "code_map",
     "code_maps_figure",
     "code_use",
@@ -110,6 +111,7 @@ __all__ = [
     "latent_grid",
     "latent_map_figure",
     "latent_scatter",
+    "likelihood_figure",
     "mean_field_figure",
     "mean_histogram",
     "naive_histograms",

@@ -1,5 +1,6 @@
 """Figures of lesson 05: how tight a bound is, what a code costs, and how many of its dimensions are used."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from vae_helpers import paths
 from vae_helpers.evaluation import active_units, kl_per_dimension, posteriors
 from vae_helpers.images import ImageSet
 from vae_helpers.losses import iw_bound
@@ -118,3 +120,38 @@ def spectrum_figure(eigenvalues: Tensor, variances: Sequence[float], alt: str, *
     axes.set_yticks([0.2, 0.5, 1, 2, 5], labels=["0.2", "0.5", "1", "2", "5"])
     axes.minorticks_off()
     show(figure, alt)
+
+
+PUBLISHED = {  # nats per image, 3 280 epochs, K = 5 000: Burda et al. (2016), table 1
+    "VAE, one layer": 86.76,
+    "IWAE, K = 50, one layer": 84.78,
+    "IWAE, K = 50, two layers": 82.90,
+}
+
+
+def likelihood_figure(alt: str) -> list[dict]:
+    """The stored likelihood models: their -ELBO while they learned, their test log-likelihood beside published ones; returns the rows."""
+    rows = json.loads((paths.RESULTS / "likelihood.json").read_text(encoding="utf-8"))["rows"]
+    figure, (curve_axes, axes) = plt.subplots(1, 2, figsize=(9, 3.2), width_ratios=(1.2, 1))
+    for index, row in enumerate(rows):
+        epochs = range(1, len(row["curve"]) + 1)
+        curve_axes.plot(epochs, row["curve"], color=f"C{index}", label=f"{row['recipe']}, training images")
+    lowest = min(min(row["curve"]) for row in rows)
+    curve_axes.set(xscale="log", ylim=(lowest - 2, lowest + 30), xlabel="epoch", ylabel="−ELBO, nats per image")
+    curve_axes.legend()
+    bars = {row["recipe"]: -row["log_likelihood"] for row in rows}
+    entries = sorted((bars | PUBLISHED).items(), key=lambda entry: -entry[1])
+    names, values = zip(*entries, strict=True)
+    colors = ["C0" if name in bars else "0.6" for name in names]
+    for height, (name, value, color) in enumerate(zip(names, values, colors, strict=True)):
+        axes.plot(value, height, "o" if name in bars else "s", color=color, markersize=8)
+        axes.annotate(f"{value:.2f}", (value, height), (0, 7), textcoords="offset points", ha="center")
+    axes.set(
+        yticks=range(len(names)),
+        yticklabels=names,
+        ylim=(-0.6, len(names) - 0.2),
+        xlim=(min(values) - 1, max(values) + 1),
+    )
+    axes.set(xlabel="−log p(x) of test images, nats")
+    show(figure, alt)
+    return rows
