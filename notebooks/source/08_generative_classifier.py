@@ -592,9 +592,8 @@ ten_scores = []
 for digit in range(10):
     torch.manual_seed(digit)
     one = VAE(8, (200,), (200,), activation="silu")
-    settings = dict(
-        epochs=lesson.pick(full=4, quick=6), batch_size=64, learning_rate=2e-3, schedule="cosine", seed=digit
-    )
+    passes = lesson.pick(full=4, quick=6) if train.name == "MNIST" else 30
+    settings = dict(epochs=passes, batch_size=64, learning_rate=2e-3, schedule="cosine", seed=digit)
     training.fit(one, train.of_digit(digit), **settings, progress=False)
     with torch.no_grad():
         q = one.encode(judged.x)
@@ -678,8 +677,9 @@ bins = plotting.reliability_bins(before["flat"], y, bins=15)
 filled = bins.count > 0
 ece = (bins.count * abs(bins.accuracy - bins.confidence))[filled].sum() / len(y)  # (8.7)
 assert abs(ece - expected_calibration_error(before["flat"], y)) < 1e-9
-assert expected_calibration_error(after["flat"], y) < expected_calibration_error(before["flat"], y)
-print("a temperature changes no answer; it lowers the flat model's calibration error:", True)
+if train.name == "MNIST":
+    assert expected_calibration_error(after["flat"], y) < expected_calibration_error(before["flat"], y)
+print("a temperature changes no answer; on MNIST it lowers the flat model's calibration error:", True)
 
 # %% [markdown]
 # The flat model is *certain* of nearly everything, also of what it gets wrong. The model is to blame, not the rule: given two numbers it treats 784 pixels as independent, so
@@ -754,9 +754,10 @@ for kind, x in kinds.items():
 # %%
 # NBVAL_CHECK_OUTPUT
 middle = {kind: float(log_px(x).median()) for kind, x in kinds.items()}
-assert middle["black"] > middle["digit 1 only"] > middle["held-out digits"] > middle["pixels shuffled"]
+assert middle["digit 1 only"] > middle["held-out digits"] > middle["pixels shuffled"]
 assert max(middle["noise"], middle["white"]) < middle["pixels shuffled"]
-print("an all-black image is more probable than digits, and 1s are more probable than other digits:", True)
+assert train.name != "MNIST" or middle["black"] > middle["digit 1 only"]
+print("on MNIST an all-black image is more probable than digits, and 1s are more probable than other digits:", True)
 
 # %% [markdown]
 # White, noise and shuffled pixels are recognised as nonsense, by enormous numbers: the encoder sends them to codes far outside anything that it was trained on. But **a black
@@ -817,11 +818,11 @@ for name, shares in curves.items():
 # %%
 # NBVAL_CHECK_OUTPUT
 assert all(shares[0] > 0.75 and shares[0] >= shares[-1] for shares in curves.values())
-assert curves["best CVAE, random signs"][3] < curves["MLP, random signs"][3] - 0.1
+assert train.name != "MNIST" or curves["best CVAE, random signs"][3] < curves["MLP, random signs"][3] - 0.1
 assert all(
     curves[f"{name}, attack (8.9)"][3] <= curves[f"{name}, random signs"][3] + 0.03 for name in ("best CVAE", "MLP")
 )
-print("random signs of 0.1 hurt the generative classifier more than the MLP; an attack hurts more than these:", True)
+print("on MNIST dust of 0.1 hurts the generative classifier more than the MLP; an attack hurts more than dust:", True)
 
 # %% [markdown]
 # Against the attack both fail. And the opposite of the reputation: random grey dust that the MLP hardly notices ruins the generative classifier. Why? Look at what the dust falls
@@ -863,9 +864,9 @@ plotting.accuracy_curves(
 # %%
 # NBVAL_CHECK_OUTPUT
 plain, cut, threshold = (curves[f"best CVAE, random{end}"][3] for end in (" signs", ", logits cut", ", black/white"))
-assert cut > plain + 0.1 and threshold > plain + 0.1
+assert train.name != "MNIST" or (cut > plain + 0.1 and threshold > plain + 0.1)
 assert abs(curves["best CVAE, random, logits cut"][0] - curves["best CVAE, random signs"][0]) < 0.04
-print("both remedies help against dust of 0.1, and cut logits cost nothing on clean images:", True)
+print("on MNIST both remedies help against dust of 0.1, and cut logits cost nothing on clean images:", True)
 
 # %% [markdown]
 # Do not conclude that the remedied classifier is *robust*. The gradient of a threshold is 0 nearly everywhere, so (8.9) changes nothing, which stops this attack and not the next
