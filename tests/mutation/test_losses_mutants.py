@@ -25,7 +25,7 @@ from vae_helpers import losses, models
 
 UNIT = Path(__file__).parents[1] / "unit"
 OPPOSITE = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
-OPPOSITE |= {ast.Lt: ast.GtE, ast.NotEq: ast.Eq, ast.Eq: ast.NotEq}
+OPPOSITE |= {ast.Lt: ast.GtE, ast.NotEq: ast.Eq, ast.Eq: ast.NotEq, ast.Is: ast.IsNot}
 OTHER_NAME = {"sum": "mean", "mean": "sum", "logsumexp": "mean", "expm1": "exp", "exp": "expm1", "log": "log1p"}
 OTHER_NAME |= {"tanh": "sigmoid", "sigmoid": "tanh", "binary_cross_entropy_with_logits": "binary_cross_entropy"}
 

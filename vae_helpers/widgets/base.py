@@ -69,7 +69,9 @@ def picture_explorer(
 
     for control in controls:
         control.observe(redraw, "value")
-    left = w.VBox([*controls, text, problem], layout=w.Layout(flex="0 0 auto", margin="0 12px 0 0"))
+    left = w.VBox(  # a slider's handle may stick out at its end: without a scroll bar
+        [*controls, text, problem], layout=w.Layout(flex="0 0 auto", margin="0 12px 0 0", overflow="visible")
+    )
     box = w.HBox(
         [left, picture], layout=w.Layout(flex_flow="row wrap")
     )  # the picture goes below where there is no room
