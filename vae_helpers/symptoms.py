@@ -108,6 +108,7 @@ def of_kl_per_dim(kl_per_dim: Callable, bench: Bench) -> Chart:
     readings = (
         Reading("kl before the first step", curve[0], "an encoder that ignores its image should pay", 0.0),
         Reading("smallest bar", float(reported[-1].min()), "an unused dimension should cost", 0.0),
+        Reading("tallest bar", float(reported[-1].max()), "of the healthy run", float(_bars(bench).max())),
     )
     bars = reported[-1].sort(descending=True).values
     return Chart({"kl on held-out images, as reported": over_epochs(first=0, kl=curve)}, "epoch", bars, {}, readings)
@@ -144,7 +145,7 @@ def of_bound(bound: Callable, bench: Bench) -> Chart:
     honest = [workbench.bound(model, x, seed) for seed in range(1, 6)]
     others = [float(bound(model.decode, x, mu, log_var, workbench.noise_like(mu, seed)).mean()) for seed in range(1, 6)]
     readings = (
-        Reading("−ELBO, reported", reported[-1], "bound with K = 5", tighter[-1]),
+        Reading("−ELBO, reported", reported[-1], "−L_K with K = 5", tighter[-1]),
         Reading(
             "highest minus lowest of five seeds",
             max(others) - min(others),
@@ -152,8 +153,8 @@ def of_bound(bound: Callable, bench: Bench) -> Chart:
             max(honest) - min(honest),
         ),
     )
-    lines = over_epochs(reported=reported) | {"bound with K = 5": over_epochs(k=tighter)["k"]}
-    return Chart({"bounds on held-out images": lines}, "epoch", None, {}, readings)
+    lines = over_epochs(reported=reported) | {"−L_K with K = 5": over_epochs(k=tighter)["k"]}
+    return Chart({"cost of held-out images": lines}, "epoch", None, {}, readings)
 
 
 def small_exact_model() -> tuple[LinearGaussian, Tensor]:
@@ -173,8 +174,8 @@ def of_log_weights(log_weights_of: Callable, bench: Bench) -> Chart:
     ks = [1, 2, 5, 10, 20, 50, 100]
     means = [float(losses.iw_bound(log_w[:k]).mean()) for k in ks]
     readings = (
-        Reading("bound with K = 100", means[-1], "log p(x), exact", truth),
-        Reading("bound with K = 1", means[0], "log p(x), exact", truth),
+        Reading("mean of L_K with K = 100", means[-1], "log p(x), exact", truth),
+        Reading("mean of L_K with K = 1", means[0], "log p(x), exact", truth),
     )
     lines = {"mean of L_K": Line(ks, means), "log p(x), exact": Line(ks, [truth] * len(ks))}
     return Chart({"bound on log p(x), small exact model": lines}, "K", None, {}, readings)
@@ -242,6 +243,11 @@ def of_new_images(new_images: Callable, bench: Bench) -> Chart:
     first, second = press(0), press(1)
     between = float((first - second).norm(dim=1).mean() / (first - second.roll(1, 0)).norm(dim=1).mean())
     readings = (
-        Reading("distance of sample k to sample k of another seed", between, "to any other sample, as unit", 1.0),
+        Reading(
+            "mean distance between sample k of the two seeds, relative to samples of different k",
+            between,
+            "independent samples",
+            1.0,
+        ),
     )
     return Chart({}, "", None, {"seed 0": first[:10], "seed 1": second[:10]}, readings)

@@ -195,5 +195,10 @@ def over_epochs(*, first: int = 1, **lines: list[float]) -> dict[str, Line]:
     return {k.replace("_", " "): Line(list(range(first, first + len(y))), y) for k, y in lines.items()}
 
 
+def reached(model: VAE) -> bool:
+    """Whether the last `backward()` gave every weight matrix and every bias a gradient that is not all 0."""
+    return all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.parameters())
+
+
 def _short(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"

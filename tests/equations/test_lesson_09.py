@@ -29,6 +29,15 @@ def test_two_sigmoids_have_a_floor_on_every_pixel():
         assert float(cost.min()) == pytest.approx(floor, abs=1e-9) and float(cost.max()) < 1.32
 
 
+@pytest.mark.parametrize("x", [0.0, 0.3, 0.6, 0.9, 1.0])
+def test_the_best_that_two_sigmoids_leave_is_the_nearest_probability(x):
+    """The floor that the lesson computes by clamping each pixel between one half and sigmoid(1)."""
+    logits = torch.linspace(-40, 40, 80_001, dtype=torch.float64)[:, None]
+    nearest = min(max(x, 0.5), 1 / (1 + math.exp(-1)))
+    floor = -(x * math.log(nearest) + (1 - x) * math.log(1 - nearest))
+    assert float(exhibits.squashed_twice(logits, torch.full_like(logits, x)).min()) == pytest.approx(floor, abs=1e-6)
+
+
 def test_mean_over_pixels_is_beta_784():
     generator = torch.Generator().manual_seed(0)
     logits, x = torch.randn(5, 784, generator=generator), torch.rand(5, 784, generator=generator)

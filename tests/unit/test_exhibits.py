@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from vae_helpers import data, exhibits, symptoms, workbench
+from vae_helpers import data, evaluation, exhibits, losses, symptoms, workbench
 from vae_helpers.exhibits import MUSEUM, WINGS
 
 
@@ -41,6 +41,38 @@ def test_the_tiny_test_tells_them_apart(name):
     exhibit = MUSEUM[name]
     assert exhibit.tiny_test(exhibit.mended) is True and exhibit.tiny_test(exhibit.broken) is False
     assert exhibit.tiny_test.__doc__.endswith("."), "the lesson prints it"
+
+
+@pytest.mark.parametrize("shift", [-1.0, -0.01, 0.01])
+def test_weights_that_are_all_alike_but_not_p_of_x_fail_their_tiny_test(shift):
+    assert not MUSEUM["analytic kl"].tiny_test(lambda *given: exhibits.log_weights(*given) + shift)
+
+
+def test_rec_alone_shows_that_the_draw_is_cut_off_and_the_sum_with_kl_does_not():
+    x = torch.rand(20, 784, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for cut in (False, True):
+        for what in ("rec", "sum"):
+            model = workbench.new_model()
+            assert not workbench.reached(model), "nothing has run backward yet"
+            mu, log_var = model.encode(x)
+            z = workbench.sampled(mu, log_var, workbench.noise_like(mu))
+            rec, kl = (t.mean() for t in workbench.bound_terms(model.decode(z.detach() if cut else z), x, mu, log_var))
+            (rec if what == "rec" else rec + kl).backward()
+            found[cut, what] = workbench.reached(model)
+    assert found == {(False, "rec"): True, (False, "sum"): True, (True, "rec"): False, (True, "sum"): True}
+
+
+def test_another_bound_catches_turned_signs_and_misses_the_analytic_kl(bench):
+    """Item 11 of the lesson's list, and its warning: the row can fail, but it does not show that the weights are right."""
+    model, x = bench.healthy.model, bench.held_out
+    cost = sum(workbench.bound(model, x, seed) for seed in range(3)) / 3
+    log_w = evaluation.log_weights(model, x, samples=5, generator=torch.Generator().manual_seed(3))
+    draws = [workbench.honest_terms(model, x, seed) for seed in range(10, 15)]
+    analytic = torch.stack([-rec - kl for rec, kl in draws])
+    assert -losses.iw_bound(log_w).mean() < cost + 0.5
+    assert losses.iw_bound(-log_w).mean() > cost + 0.5, "turned signs"
+    assert -losses.iw_bound(analytic).mean() < cost + 0.5, "the bug of chart 4 passes"
 
 
 def test_ten_exhibits_hang_in_three_wings_and_have_titles_that_do_not_tell():

@@ -122,10 +122,25 @@ def test_bars_lines_and_pictures_are_the_chart_s_own():
     assert sheet.images[0].get_clim() == (0, 1), "grey images are drawn on one fixed scale"
     assert [text.get_text() for text in sheet.texts] == ["image", "sample"]
     lines = panels(CHARTS["chart 2"])[1]
-    assert lines.axes[0].get_xscale() == "log" and "bound: −2 (truth: −1.5)" in lines.get_suptitle()
+    assert lines.axes[0].get_xscale() == "log" and lines.get_suptitle() == "title"
+    assert "bound: −2 (truth: −1.5)" in lines.subfigs[0].get_suptitle()
+
+
+def test_bars_of_all_charts_share_an_axis_and_an_empty_panel_says_so():
+    low, tall, empty = (panels(HEALTHY._replace(kl=KL * scale))[1].axes[1] for scale in (0.2, 1.2, 0.001))
+    assert low.get_ylim() == tall.get_ylim() == empty.get_ylim()
+    assert not low.texts and [text.get_text() for text in empty.texts] == ["all below 0.01"]
+    assert panels(HEALTHY._replace(kl=KL * 5))[1].axes[1].get_ylim()[1] > 10, "no bar is cut off"
+
+
+def test_rec_and_kl_have_their_unit():
+    curves, bars, _ = panels(CHARTS["chart 1"])[1].axes
+    assert curves.get_ylabel() == bars.get_ylabel() == "nats"
 
 
 def test_the_static_twin_shows_all_charts_with_their_alt_text(capsys):
     plotting.chart_sheet(CHARTS, "three made-up charts one below the other")
-    assert "Figure: three made-up charts one below the other" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Figure: three made-up charts one below the other" in printed
+    assert all(f"{name} · {chart.readings[0]}" in printed for name, chart in CHARTS.items())
     assert plt.get_fignums() == []

@@ -24,18 +24,18 @@ _FIRST_SIGNS = {
     "g": "A learning rate that is far too high makes the curves jump, up as well as down.",
 }
 _SECOND_SIGNS = {
-    "a": "Free bits left in the report would lift all small bars to exactly the same height. Are there bars, and are the small ones equal?",
+    "a": "Free bits left in the report would lift the bars below one half to exactly one half, and leave the tall ones alone. Are there bars, and are the tall ones those of the healthy run?",
     "b": "A sum over the batches that were seen, divided by all images, is too small by one and the same factor in every epoch, even before training. Is the ratio of the curves constant here?",
     "c": "A mean of batch means differs from the mean over images by a percent or so, and by nothing where all batches are of one size.",
     "d": "With mu in the place of a drawn code nothing is random: five seeds give the same number, and the loose bound passes the tight one. What do the readings say here?",
     "e": "Without its 1 the KL formula is 1/2 too large in every dimension: 16 nats for 32 dimensions, from the first step on. Is anything here too large by a constant?",
-    "f": "Black-and-white images cost less than grey ones, but an honest estimate on them still changes with the seed and stays a bound.",
-    "g": "The KL formula inside the weights averages half of log w before the exponential: right at K = 1, too high beyond. Does this chart change with K?",
+    "f": "Thresholded images do cost less than grey ones (drawn ones cost the same on average, given the code), but an honest estimate on them still changes with the seed and stays a bound.",
+    "g": "The KL formula inside the weights averages half of log w before the exponential: right at K = 1, wrong beyond, and too high where q is near the posterior (with a poor q it may stay below; it is no bound). Does this chart change with K?",
     "h": "Too few importance samples leave the bound too low, never too high, on average.",
 }
 _THIRD_SIGNS = {
     "a": "Batches in one fixed order bring the same easy and hard batches at the same place of every epoch. Does this chart show single batches?",
-    "b": "Learning by heart opens a gap: the held-out curve turns upwards while the training curve falls on. Is there such a gap?",
+    "b": "If learning by heart were all, there would be a gap: the held-out curve would turn upwards while the training curve falls on. Is there such a gap?",
     "c": "If the held-out images were trained on as well, their curve would follow the training curve down, and only really new images would show the gap. Does this chart have two such curves?",
     "d": "A learning rate that is too high gives noise, but new noise in each epoch.",
     "e": "If the 'samples' are decoded from codes of stored images, the next press of the button redraws the same images with slightly different strokes. Are there samples here?",
@@ -402,7 +402,7 @@ RIGHT_KLS = {
     "with expm1": losses.gaussian_kl,
 }
 BROKEN_KLS = {
-    "E1, the 1 is missing": lambda m, v: _kl_of(m, v, one=0.0),
+    "the 1 is missing": lambda m, v: _kl_of(m, v, one=0.0),
     "the 1/2 is missing": lambda m, v: _kl_of(m, v, half=1.0),
     "negative": lambda m, v: -_kl_of(m, v),
     "a mean over dimensions": lambda m, v: _kl_of(m, v) / m.shape[1],

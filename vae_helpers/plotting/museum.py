@@ -13,20 +13,23 @@ from vae_helpers.plotting.images import draw_images
 from vae_helpers.workbench import Chart, Line
 
 STYLES = ("o-", "s--")
-ROW = 2.45  # inches of height for the panels of one chart
+ROW = 2.55  # inches of height for the panels of one chart
 LINE = 0.2  # inches of height for one reading
+TALLEST = 2.6  # nats: all bar panels share this axis, so that charts can be compared
 
 
 def draw_chart(figure: FigureBase, chart: Chart, title: str) -> None:
     """Draw all panels of a chart side by side on a figure (or a part of one), its readings between the title and the panels."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+    below = figure.subfigures(1, 1)
+    lines = "\n".join(str(reading).replace(": -", ": −") for reading in chart.readings)
+    below.suptitle(lines, x=0.01, ha="left", fontsize=9.5)
     widths = (
         [1.0] * len(chart.curves)
         + [1.0] * (chart.kl is not None)
         + [_sheet_width(chart.pictures)] * bool(chart.pictures)
     )
-    panels = figure.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
-    lines = "\n".join(str(reading).replace(": -", ": −") for reading in chart.readings)
-    figure.suptitle(f"{title}\n{lines}", x=0.01, ha="left", fontsize=9.5)
+    panels = below.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
     remaining = list(panels)
     for name, curves in chart.curves.items():
         _draw_curves(remaining.pop(0), name, curves, chart.axis)
@@ -53,7 +56,7 @@ def _draw_curves(axes: Axes, name: str, curves: Mapping[str, Line], axis: str) -
             label=label,
         )
     axes.set_title(name, fontsize=10)
-    axes.set(xlabel=axis, ylabel="nats per image" if "rec" not in name and "kl" not in name else "")
+    axes.set(xlabel=axis, ylabel="nats per image" if "rec" not in name and "kl" not in name else "nats")
     if axis == "K":
         axes.set(xscale="log", xlabel="number of samples K", ylabel="nats")
         axes.set_xticks([1, 10, 100], labels=["1", "10", "100"])
@@ -71,8 +74,10 @@ def _draw_curves(axes: Axes, name: str, curves: Mapping[str, Line], axis: str) -
 def _draw_bars(axes: Axes, kl: Tensor) -> None:
     axes.bar(range(1, len(kl) + 1), kl.tolist(), color="C0")
     axes.set_title("KL per dimension, sorted", fontsize=9.5)
-    axes.set(xlabel="latent dimension", ylabel="nats", ylim=(0, max(1.0, 1.08 * float(kl.max()))))
+    axes.set(xlabel="latent dimension", ylabel="nats", ylim=(0, max(TALLEST, 1.05 * float(kl.max()))))
     axes.axhline(0.5, color="0.6", linewidth=0.8, linestyle=":")
+    if limit := next((limit for limit in (0.01, 0.05) if kl.max() < limit), None):  # too low to be seen
+        axes.text(0.5, 0.6, f"all below {limit}", transform=axes.transAxes, ha="center", fontsize=9)
 
 
 def _draw_pictures(axes: Axes, pictures: Mapping[str, Tensor]) -> None:
@@ -88,10 +93,12 @@ def chart_height(chart: Chart) -> float:
 
 
 def chart_sheet(charts: Mapping[str, Chart], alt: str) -> None:
-    """Several charts, one below the other, each under its name."""
+    """Several charts, one below the other, each under its name; their numbers also in words, below the picture."""
     heights = [chart_height(chart) for chart in charts.values()]
     figure = plt.figure(figsize=(9.6, sum(heights)))
     parts = figure.subfigures(len(charts), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, (name, chart) in zip(parts, charts.items(), strict=True):
         draw_chart(part, chart, name)
     show(figure, alt)
+    for name, chart in charts.items():
+        print(" · ".join([name, *map(str, chart.readings)]))
