@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from vae_helpers import exact, losses
-from vae_helpers.models import VAE, Gaussian
+from vae_helpers import evaluation, exact, losses
+from vae_helpers.models import VAE, Gaussian, reparameterize
 from vae_helpers.scoring import label_scores
 
 W = torch.tensor([[1.0, 0.5], [1.0, -0.5], [0.0, 1.0]])
@@ -88,6 +88,16 @@ def test_the_price_of_a_label_image_by_image_and_on_average(images):  # (7.4), (
         assert (-log_px[y == label] <= -model.elbo(mine, *q) - SHARES[label].log()).all()
 
 
+def test_the_evidence_is_that_of_a_mixture_of_gaussians(images):  # (7.4), from torch.distributions
+    x, _ = images
+    means = torch.stack([model.b for model in MODELS])
+    covariance = (W @ W.T + 0.25 * torch.eye(3)).double()
+    mixture = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(SHARES), torch.distributions.MultivariateNormal(means, covariance)
+    )
+    assert torch.allclose(torch.logsumexp(scores(x) + SHARES.log(), -1), mixture.log_prob(x), atol=1e-10)
+
+
 def test_the_mixture_over_labels_is_a_density():  # (7.4)
     line = [exact.LinearGaussian([[0.8]], [b], 0.5) for b in (-1.0, 2.0)]
     x, dx = exact.grid(-12, 12, 4001)
@@ -133,6 +143,72 @@ def test_the_surgery_of_one_class():  # (7.8)
     waste = exact.kl_grid(log_class, losses.gaussian_log_prob(codes), dz)
     assert float(losses.gaussian_kl(mu, log_var).mean()) == pytest.approx(float(information + waste), abs=1e-9)
     assert 0 < information < math.log(12) and waste > 0
+
+
+def test_the_second_term_of_the_surgery_is_what_the_code_says_about_the_label_and_the_misfit_of_all_codes():  # (7.8)
+    noise = torch.Generator().manual_seed(1)
+    codes, dz = exact.grid(-10, 10, 8001)
+    log_class = torch.stack(
+        [
+            torch.logsumexp(
+                losses.gaussian_log_prob(
+                    codes[None], centre + torch.randn(8, 1, 1, generator=noise, dtype=torch.float64), -1.5
+                ),
+                0,
+            )
+            - math.log(8)
+            for centre in (-2.0, 0.0, 1.5)
+        ]
+    )
+    log_all = torch.logsumexp(log_class, 0) - math.log(3)
+    log_prior = losses.gaussian_log_prob(codes)
+    second = exact.kl_grid(log_class, log_prior, dz).mean()
+    says, misfit = exact.kl_grid(log_class, log_all, dz).mean(), exact.kl_grid(log_all, log_prior, dz)
+    assert float(second) == pytest.approx(float(says + misfit), abs=1e-9)
+    assert 0.1 < says < math.log(3) and misfit > 0.1
+    surgeries = []
+    for spread in (0.0, 1.0):  # the estimate of the lesson: one surgery on all codes, less those of the classes
+        means = spread * torch.tensor([-2.0, 2.0]).repeat_interleave(300)[:, None] + torch.randn(
+            600, 1, generator=noise
+        )
+        each = [
+            evaluation.elbo_surgery(Gaussian(part, torch.full_like(part, -4.0)), samples=1) for part in means.split(300)
+        ]
+        pooled = evaluation.elbo_surgery(Gaussian(means, torch.full_like(means, -4.0)), samples=1)
+        surgeries.append(pooled.mutual_information - sum(s.mutual_information for s in each) / 2)
+    assert abs(surgeries[0]) < 0.1 and 0.4 < surgeries[1] < math.log(2) + 0.05
+
+
+def test_a_prior_that_sees_the_label_is_the_old_prior_and_a_decoder_that_sees_the_label_once_more():
+    """z = mu_y + sigma_y u: the same bound in terms of u, and draws of u that do not know the label."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = VAE(3, (8,), (8,), num_classes=10, label_in=("encoder", "decoder", "prior"))
+        torch.nn.init.normal_(model.prior_mu.weight)
+        torch.nn.init.normal_(model.prior_log_var.weight, std=0.5)
+        x, y = torch.rand(40, 784), torch.arange(10).repeat(4)
+        eps = torch.randn(40, 3)
+    with torch.no_grad():
+        prior, (mu, log_var) = model.prior(y), model.encode(x, y)
+        kl = losses.gaussian_kl(mu, log_var, *prior)
+        u, width = (mu - prior.mu) * torch.exp(-0.5 * prior.log_var), log_var - prior.log_var
+        assert torch.allclose(losses.gaussian_kl(u, width), kl, atol=1e-4) and kl.min() > 0.1
+        z = reparameterize(mu, log_var, eps=eps)
+        again = prior.mu + torch.exp(0.5 * prior.log_var) * reparameterize(u, width, eps=eps)
+        assert torch.allclose(z, again, atol=1e-5)
+
+
+def test_a_bound_with_a_prior_that_sees_the_condition_and_its_gap():  # (7.9), exactly
+    model, x = MODELS[1], torch.tensor([0.9, -0.4, 0.1], dtype=torch.float64)
+    rest, given = exact.LinearGaussian(W[:2], model.b[:2], 0.5), exact.LinearGaussian(W[2:], model.b[2:], 0.5)
+    mean, covariance = given.posterior(x[2:])
+    assert torch.equal(covariance, torch.diag(covariance.diagonal())), "p(z|c) must be diagonal for a diagonal q"
+    mu, log_var = torch.randn(2, 50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    kl = losses.gaussian_kl(mu, log_var, mean, covariance.diagonal().log())
+    bound = rest.expected_log_likelihood(x[:2], mu, log_var) - kl
+    truth = model.log_marginal(x) - given.log_marginal(x[2:])
+    assert torch.allclose(bound + model.kl_to_posterior(x, mu, log_var), truth.expand(50), atol=1e-9)
+    assert not torch.allclose(bound + model.kl_to_posterior(x, mu, log_var) + kl, truth.expand(50), atol=1e-3)
 
 
 def test_a_bound_with_a_prior_that_sees_the_condition():  # (7.9)

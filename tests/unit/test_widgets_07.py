@@ -132,4 +132,9 @@ def test_the_price_is_log_ten_wherever_it_is_drawn(monkeypatch):
     lines = {line.get_label(): line.get_ydata() for line in axes.lines if not line.get_label().startswith("_")}
     dear, cheap = (torch.tensor(lines[name]) for name in ("−ELBO(x|y) + log 10", "−ELBO(x|y)"))
     assert torch.allclose(dear - cheap, torch.full_like(dear, 10).log())
+    _, dear_dots, cheap_dots = (torch.tensor(line.get_ydata()) for line in axes.lines[1:6:2])
+    assert torch.allclose(dear_dots - cheap_dots, torch.full_like(dear_dots, 10).log())
+    assert any("plus log 10" in text.get_text() for text in axes.get_legend().get_texts()), (
+        "the legend says that dots are shifted"
+    )
     plt.close("all")

@@ -70,7 +70,7 @@ def code_maps_figure(maps: Mapping[str, tuple[Tensor, Tensor]], alt: str, *, rea
     """Codes (N, 2) with their labels (N,) for each title, all on one scale; circles one and two standard deviations of the prior wide."""
     figure, row = plt.subplots(1, len(maps), figsize=(3.4 * len(maps), 3.7), squeeze=False, sharex=True, sharey=True)
     for axes, (title, (mu, labels)) in zip(row[0], maps.items(), strict=True):
-        latent_scatter(axes, mu, labels, size=5)
+        latent_scatter(axes, mu, labels, size=10)
         for text in axes.texts:
             text.set_fontsize(9)
         for radius in (1, 2):
@@ -94,7 +94,7 @@ def class_sheets_figure(model: VAE, digits: Sequence[int], alt: str, *, n: int =
 
 
 def label_price_figure(alt: str) -> None:
-    """Stored training losses of source S2's two models, the conditional one with and without the price of its label; dots are printed ones."""
+    """Stored training losses of source S2's two models, the conditional one with and without the price of its label; dots are S2's printed ones, shifted with their curve."""
     rows = json.loads((paths.RESULTS / "reproduction.json").read_text(encoding="utf-8"))["rows"]
     figure, axes = plt.subplots(figsize=(7.2, 3.4))
     lines = [("S2-VAE", 0.0, "C0", "−ELBO(x), no label"), ("S2-CVAE", math.log(10), "C2", "−ELBO(x|y) + log 10"),
@@ -104,7 +104,7 @@ def label_price_figure(alt: str) -> None:
         axes.plot([r["epoch"] for r in mine], [r["train"] + price for r in mine], color=color, label=name)
         printed = [(r["epoch"], r["source"] + price) for r in mine if r["source"] is not None]
         axes.plot(*zip(*printed, strict=True), "o", color=color, markersize=4)
-    axes.plot([], [], "o", color="0.4", markersize=4, label="printed by S2")
+    axes.plot([], [], "o", color="0.4", markersize=4, label="printed by S2, in the middle plus log 10")
     axes.set(xlabel="epoch", ylabel="nats per training image", ylim=(126, 165))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend()
