@@ -1,7 +1,7 @@
 """log p(x) of the likelihood models: `python -m benchmarks.likelihood`, after `python -m benchmarks.trained likelihood 0`.
 
-Each figure is what `python -m vae_helpers evaluate CHECKPOINT --samples K --json` prints: all 10 000 test images, binarised once. The
-short run gets fewer codes, which cost a fifth of the time and can only make its figure worse: L_K rises with K.
+Each figure is what `python -m vae_helpers evaluate CHECKPOINT --samples K --json` prints: all 10 000 test images, binarised once. Rows of
+models that are not in runs/ stay as they were stored.
 """
 
 import json
@@ -13,13 +13,15 @@ from benchmarks.machine import conditions
 from benchmarks.trained import trained
 from vae_helpers import checkpoints, paths
 
-SAMPLES = {"likelihood": 5000, "likelihood-3min": 1000}
+SAMPLES = 5000
+STORED = paths.RESULTS / "likelihood.json"
 
 
 def measure() -> dict:
     """Bound and importance-weighted log-likelihood of every trained model, in nats per image, and its losses while it learned."""
-    rows = []
-    for path in trained(*SAMPLES):
+    about = conditions()
+    rows = {(row["recipe"], row["seed"]): row for row in json.loads(STORED.read_text(encoding="utf-8"))["rows"]}
+    for path in trained("likelihood", "likelihood-3min"):
         stored, started = checkpoints.load(path), time.perf_counter()
         command = [
             sys.executable,
@@ -28,17 +30,18 @@ def measure() -> dict:
             "evaluate",
             str(path),
             "--samples",
-            str(SAMPLES[stored.recipe]),
+            str(SAMPLES),
             "--json",
         ]
         result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
         del result["checkpoint"]
-        row = dict(recipe=stored.recipe) | stored.metrics | result
+        row = dict(recipe=stored.recipe, date=about["date"]) | stored.metrics | result
         row |= {"measuring_seconds": round(time.perf_counter() - started)}
         print(json.dumps(row), flush=True)
-        rows.append(row | {"curve": [round(loss, 2) for loss in stored.history.column("loss")]})
-    return {"conditions": conditions(), "rows": rows}
+        row["curve"] = [round(loss, 2) for loss in stored.history.column("loss")]
+        rows[row["recipe"], row["seed"]] = row
+    return {"conditions": about, "rows": list(rows.values())}
 
 
 if __name__ == "__main__":
-    (paths.RESULTS / "likelihood.json").write_text(json.dumps(measure()) + "\n", encoding="utf-8")
+    STORED.write_text(json.dumps(measure()) + "\n", encoding="utf-8")

@@ -1,4 +1,8 @@
-"""Train a recipe over seeds, for the measurements: `python -m benchmarks.trained NAME SEED …` keeps runs/NAME-SEED.safetensors."""
+"""Train a recipe over seeds, for the measurements: `python -m benchmarks.trained NAME SEED …` keeps runs/NAME-SEED.safetensors.
+
+Seconds of the wall mean something on a quiet machine only, and on another processor something else: beside them stands what a large
+product of matrices reaches here at that moment.
+"""
 
 import sys
 import time
@@ -6,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.speed import product_limit
 from vae_helpers import checkpoints, data, paths
 from vae_helpers.devices import use_quota_threads
 from vae_helpers.history import History
@@ -18,6 +23,7 @@ def train(name: str, seed: int) -> Path:
     The weights are stored as float16, as shipped; seconds are those of the wall and of the processor.
     """
     images, _ = data.load("mnist").split_off(5000)
+    mm = round(product_limit(torch.bfloat16) / 1e9)
     wall, processor = time.perf_counter(), time.process_time()
 
     def tell(history: History) -> None:
@@ -28,7 +34,7 @@ def train(name: str, seed: int) -> Path:
     history.state = None
     metrics = dict(
         seed=seed, train_images=len(images), epochs=len(history), train=round(history[-1].loss, 2), threads=torch.get_num_threads(),
-        pixels=history.settings["pixels"], wall_seconds=round(time.perf_counter() - wall), processor_seconds=round(time.process_time() - processor),
+        torch_mm_gflops=mm, pixels=history.settings["pixels"], wall_seconds=round(time.perf_counter() - wall), processor_seconds=round(time.process_time() - processor),
     )  # fmt: skip
     path = paths.RUNS / f"{name}-{seed}.safetensors"
     return checkpoints.save(path, model, history=history, metrics=metrics, recipe=name, dtype=torch.float16)

@@ -1,4 +1,4 @@
-"""Bayes' rule over one conditional VAE, as a scikit-learn classifier: log p(y|x) = log p̂(x|y) + log p(y) - log of their sum over y.
+"""Bayes' rule over one conditional VAE, as a scikit-learn classifier: p(y|x) = p̂(x|y) p(y) / sum over y.
 
 p̂(x|y) is what a scoring rule makes of the model (scoring.py). Here is the estimator, and what its probabilities are worth.
 """
@@ -39,18 +39,19 @@ COLDEST, HOTTEST = 1e-3, 1e3  # temperatures between which `best_temperature` lo
 # ---------------------------------------------------------------- what a probability is worth
 
 
-def best_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The T that minimises the mean -log softmax(scores / T)[label]: (N, C) in nats and (N,) columns -> T within [0.001, 1000].
+def best_temperature(scores: np.ndarray, labels: np.ndarray, log_prior: np.ndarray | float = 0.0) -> float:
+    """The T that minimises the mean -log softmax(scores / T + log_prior)[label]: (N, C) in nats, (N,) columns -> T in [0.001, 1000].
 
-    The mean is convex in 1/T, so its slope E_p[score] - score of the label changes sign once: bisection. One number cannot change
-    which score is the largest, hence no accuracy. Source: Guo et al. (2017), "On calibration of modern neural networks", 4.2.
+    The mean is convex in 1/T, so its slope E_p[score] - score of the label changes sign once: bisection. Under equal priors one number
+    cannot change which score is the largest, hence no accuracy. Source: Guo et al. (2017), "On calibration of modern neural
+    networks", 4.2, without a prior.
     """
     scores = scores.astype(np.float64) - scores.max(1, keepdims=True)
     of_label = scores[np.arange(len(labels)), labels].mean()
     low, high = -np.log(HOTTEST), -np.log(COLDEST)  # of log 1/T
     for _ in range(60):
         middle = (low + high) / 2
-        p = np.exp(_log_softmax(scores * np.exp(middle)))
+        p = np.exp(_log_softmax(scores * np.exp(middle) + log_prior))
         slope = (p * scores).sum(1).mean() - of_label
         low, high = (middle, high) if slope < 0 else (low, middle)
     return float(np.exp(-(low + high) / 2))
@@ -107,10 +108,10 @@ class GenerativeClassifier(ClassifierMixin, BaseEstimator):
 
     model           a trained conditional VAE, used as it is; None to build and train one in `fit`
     rule, samples   how log p(x|y) is estimated, and from how many codes: see `label_scores`
-    temperature     divides all scores: above 1 for less confidence. `calibrate` finds the best one
+    temperature     divides log p̂(x|y), not log p(y): above 1 for less confidence. `calibrate` finds the best one
     prior           log p(y): "uniform", or the frequencies among the labels given to `fit` ("train")
     latent_dim, encoder_sizes, decoder_sizes, likelihood, sigma_x, learn_sigma_x, activation, label_in      settings of `VAE`
-    epochs, batch_size, learning_rate, schedule, warmup, pixels, beta, device, progress      settings of `training.fit`
+    epochs, batch_size, learning_rate, schedule, warmup, pixels, distortion, beta, device, progress      settings of `training.fit`
     scaling         "none": X must lie in [0, 1]; "min-max": each feature's range in `fit` becomes [0, 1], what falls outside it later
                     is clipped; "auto": "none" for 784 features, which are images, "min-max" for any other number
     random_state    decides weights, order and noise
@@ -142,6 +143,7 @@ class GenerativeClassifier(ClassifierMixin, BaseEstimator):
         schedule: str = "cosine",
         warmup: float = 0.02,
         pixels: str = "grey",
+        distortion: float = 0.0,
         beta: float = 1.0,
         device: str = "auto",
         progress: bool = True,
@@ -167,6 +169,7 @@ class GenerativeClassifier(ClassifierMixin, BaseEstimator):
         self.schedule = schedule
         self.warmup = warmup
         self.pixels = pixels
+        self.distortion = distortion
         self.beta = beta
         self.device = device
         self.progress = progress
@@ -233,8 +236,8 @@ class GenerativeClassifier(ClassifierMixin, BaseEstimator):
 
     def predict_log_proba(self, X) -> np.ndarray:
         """log p(y|x): (N, D) -> (N, C), in nats."""
-        scores = self._scores(X)
-        return _log_softmax(scores / self.temperature_).astype(scores.dtype)
+        log_joint = self._log_joint(X)
+        return _log_softmax(log_joint).astype(log_joint.dtype)
 
     def predict_proba(self, X) -> np.ndarray:
         """p(y|x): (N, D) -> (N, C); rows sum to 1."""
@@ -242,7 +245,7 @@ class GenerativeClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X) -> np.ndarray:
         """The most probable label of each image: (N, D) -> (N,), of the kind given to `fit`."""
-        best = self._scores(X).argmax(1)
+        best = self._log_joint(X).argmax(1)
         return self.classes_[best]
 
     def predict_with_abstention(self, X, threshold: float) -> Abstention:
@@ -255,8 +258,11 @@ class GenerativeClassifier(ClassifierMixin, BaseEstimator):
         return Abstention(self.classes_[p.argmax(1)], p.max(1) >= threshold)
 
     def calibrate(self, X, y) -> "GenerativeClassifier":
-        """Set temperature_ to the one that gives held-out images (never those of `fit`) their smallest label NLL; accuracy stays."""
-        self.temperature_ = best_temperature(self._scores(X), self._columns(y))
+        """Set temperature_ to the one that gives held-out images (never those of `fit`) their smallest label NLL.
+
+        With the uniform prior no answer changes.
+        """
+        self.temperature_ = best_temperature(self.log_px_y(X), self._columns(y), self.log_prior_)
         if not 1.01 * COLDEST < self.temperature_ < HOTTEST / 1.01:
             warnings.warn(
                 f"no temperature is the best one for these images (stopped at {self.temperature_:g}): their labels are all "
@@ -305,7 +311,7 @@ class GenerativeClassifier(ClassifierMixin, BaseEstimator):
             "latent_dim", "encoder_sizes", "decoder_sizes", "likelihood", "sigma_x", "learn_sigma_x", "activation", "label_in",
         )  # fmt: skip
         schedule = (
-            "epochs", "batch_size", "learning_rate", "schedule", "warmup", "pixels", "beta", "device", "progress",
+            "epochs", "batch_size", "learning_rate", "schedule", "warmup", "pixels", "distortion", "beta", "device", "progress",
         )  # fmt: skip
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed_)
@@ -332,7 +338,7 @@ class GenerativeClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"y must hold labels among {self.classes_}: look at what else is in it")
         return hits.argmax(1)
 
-    def _scores(self, X) -> np.ndarray:
-        """log p̂(x|y) + log p(y), (N, C), in nats."""
+    def _log_joint(self, X) -> np.ndarray:
+        """log p̂(x|y) / T + log p(y), (N, C), in nats."""
         scores = self.log_px_y(X)
-        return scores + self.log_prior_.astype(scores.dtype)
+        return scores / self.temperature_ + self.log_prior_.astype(scores.dtype)

@@ -106,7 +106,7 @@ class ImageSet:
         shuffle: bool = False,
         drop_last: bool = False,
         pixels: str = "grey",
-        shifts: int = 0,
+        distortion: float = 0.0,
         generator: torch.Generator | None = None,
         noise_generator: torch.Generator | None = None,
         device: torch.device | str = "cpu",
@@ -114,7 +114,8 @@ class ImageSet:
         """Batches of floats: one permutation an epoch, bytes to floats one batch at a time.
 
         `pixels` is "grey", "dynamic" or "static" (see `binarize`). `generator` (CPU) draws the order; `noise_generator` (on the device
-        of the batches) the shifts and the binarisation. With `shifts`, each image moves by up to so many pixels. The last batch is shorter where the numbers do not divide, or left out with `drop_last`.
+        of the batches) the distortions (see `distorted`) and the binarisation. The last batch is shorter where the numbers do not
+        divide, or left out with `drop_last`.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -128,8 +129,8 @@ class ImageSet:
                 index = order[start : start + batch_size]
                 rows, y = images.index_select(0, index), labels.index_select(0, index)
             x = _floats(rows)
-            if shifts:
-                x = shifted(x, shifts, generator=noise_generator)
+            if distortion:
+                x = distorted(x, distortion, generator=noise_generator)
             yield Batch(binarize(x, pixels, generator=noise_generator), y)
 
 
@@ -158,18 +159,32 @@ def binarize(x: Tensor, pixels: str = "dynamic", *, generator: torch.Generator |
     raise ValueError(f"pixels={pixels!r} does not exist: choose one of {', '.join(PIXEL_CONVENTIONS)}")
 
 
-def shifted(x: Tensor, most: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """Each square image moved by -most..most pixels along each axis, all moves equally likely, black moving in: (N, D) -> (N, D)."""
+def distorted(x: Tensor, amount: float, *, generator: torch.Generator | None = None) -> Tensor:
+    """Each square image as another hand might have placed it, black coming in at the edges: (N, D) in [0, 1] -> (N, D) in [0, 1].
+
+    At amount 1 each is turned by up to 10 degrees, stretched along each axis and sheared by up to a tenth, and moved along each axis by
+    up to 1.5 of 28 pixels, all uniformly at random and independently; another amount scales all of these.
+    Raises ValueError for images that are not square and for an amount outside [0, 5].
+    """
     side = math.isqrt(x.shape[1])
-    if side * side != x.shape[1] or not 0 <= most < side:
+    if side * side != x.shape[1] or not 0 <= amount <= 5:
         raise ValueError(
-            f"cannot shift images of {x.shape[1]} pixels by {most}: shifts need square images, and less than a side"
+            f"cannot distort images of {x.shape[1]} pixels by {amount}: this needs square images, and an amount from 0 to 5"
         )
-    ways = 2 * most + 1
-    way = torch.randint(ways * ways, (len(x),), generator=generator, device=x.device)
-    padded = F.pad(x.view(-1, side, side), (most, most, most, most))
-    windows = padded.unfold(1, side, 1).unfold(2, side, 1)  # (N, ways, ways, side, side), a view
-    return windows[torch.arange(len(x), device=x.device), way // ways, way % ways].flatten(1)
+    a_side = 2.0  # in the units of affine_grid
+    most = amount * torch.tensor(
+        [math.radians(10), 0.1, 0.1, 0.1, 1.5 / 28 * a_side, 1.5 / 28 * a_side], device=x.device
+    )
+    draws = most * (2 * torch.rand((len(x), 6), generator=generator, device=x.device) - 1)
+    angle, stretch_x, stretch_y, shear, move_x, move_y = draws.unbind(1)
+    rows = (
+        (torch.cos(angle) * (1 + stretch_x), shear - torch.sin(angle) * (1 + stretch_y), move_x),
+        (torch.sin(angle) * (1 + stretch_x), torch.cos(angle) * (1 + stretch_y), move_y),
+    )
+    maps = torch.stack([torch.stack(row, 1) for row in rows], 1)  # (N, 2, 3): where each output pixel is read
+    images = x.view(-1, 1, side, side)
+    grid = F.affine_grid(maps, images.shape, align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False).clamp(0, 1).flatten(1)
 
 
 def check_images(x: Tensor, pixels: int = 784) -> Tensor:

@@ -37,7 +37,7 @@ def fit(
     schedule: str = "constant",
     warmup: float = 0.0,
     pixels: str = "grey",
-    shifts: int = 0,
+    distortion: float = 0.0,
     beta: float = 1.0,
     beta_warmup_epochs: int = 0,
     free_bits: float = 0.0,
@@ -60,7 +60,7 @@ def fit(
     optimizer            "adam", "adamw" (with `weight_decay`) or "muon" (matrices at `matrix_rate`): see `optimizers.make`
     schedule             "constant", or "cosine" down to zero
     warmup               the share of all steps in which the learning rate rises to its full value
-    shifts               move each image by up to so many pixels each way, anew in each epoch
+    distortion           turn, stretch, shear and move each image a little, anew in each epoch: `images.distorted` by this amount
     beta_warmup_epochs   let beta rise linearly from 0 over so many epochs
     free_bits            count at least so many nats for each latent dimension's batch-mean KL
     samples              K codes per image; above 1 the loss is -L_K (Burda et al. 2016), while rec and kl stay those of -ELBO
@@ -85,7 +85,7 @@ def fit(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, warmup=warmup, pixels=pixels, beta=beta,
         beta_warmup_epochs=beta_warmup_epochs, free_bits=free_bits, shuffle=shuffle, drop_last=drop_last, seed=seed,
         data=images.name, images=len(images), device=where.type, **_LATER | dict(
-            optimizer=optimizer, matrix_rate=matrix_rate, weight_decay=weight_decay, shifts=shifts, samples=samples, precision=precision,
+            optimizer=optimizer, matrix_rate=matrix_rate, weight_decay=weight_decay, distortion=distortion, samples=samples, precision=precision,
         ),
     )  # fmt: skip
     _check_settings(settings, ranks.world)
@@ -94,7 +94,12 @@ def fit(
 
     model.to(where).train()
     objective: nn.Module = Objective(model, precision)
-    objective = ranks.wrap(torch.compile(objective, dynamic=False) if compile else objective)
+    loss_of = _loss
+    if compile and ranks.world == 1:  # one graph for all of it, the mean included
+        loss_of = torch.compile(_loss, dynamic=False)
+    elif compile:
+        objective = torch.compile(objective, dynamic=False)
+    objective = ranks.wrap(objective)
     images_there = replace(images, images=images.images.to(where), labels=images.labels.to(where))
     stepper = optimizers.make(
         optimizer,
@@ -124,7 +129,7 @@ def fit(
                 shuffle=shuffle,
                 drop_last=drop_last,
                 pixels=pixels,
-                shifts=shifts,
+                distortion=distortion,
                 generator=order,
                 noise_generator=noise,
                 device=where,
@@ -132,10 +137,12 @@ def fit(
             for i, (x, y) in enumerate(batches):
                 step = epoch * steps_per_epoch + i
                 weight = beta * _share_of_beta(step, beta_warmup_epochs * steps_per_epoch)
+                if compile:  # a number would be a constant of the graph, and a new one another graph
+                    weight = torch.full((), weight, device=where)
                 eps = torch.randn((samples, len(x), model.latent_dim), generator=noise, device=where)
                 mine = ranks.rows
                 labels = y[mine] if model.num_classes else None
-                rec, kl, loss = _loss(objective, x[mine], labels, weight, free_bits, eps[:, mine])
+                rec, kl, loss = loss_of(objective, x[mine], labels, weight, free_bits, eps[:, mine])
                 unusable = where.type == "cpu" and len(rec) > 0 and not math.isfinite(loss.item())
                 if ranks.stop_if(unusable):
                     raise _not_finite(rec, kl, model, history, epoch, i, ranks)
@@ -173,7 +180,7 @@ def fit(
 
 
 # settings that runs of earlier versions do not name, and what they amounted to
-_LATER = dict(optimizer="adam", matrix_rate=0.02, weight_decay=0.0, shifts=0, samples=1, precision="float32")
+_LATER = dict(optimizer="adam", matrix_rate=0.02, weight_decay=0.0, distortion=0.0, samples=1, precision="float32")
 
 
 def _check_settings(s: dict, world: int) -> None:
@@ -182,8 +189,8 @@ def _check_settings(s: dict, world: int) -> None:
         raise ValueError(
             "need epochs >= 0, batch_size >= 1, learning_rate > 0, warmup in [0, 1], and beta, beta_warmup_epochs, free_bits >= 0"
         )
-    if not (s["matrix_rate"] > 0 and s["weight_decay"] >= 0 and s["shifts"] >= 0 and s["samples"] >= 1):
-        raise ValueError("need matrix_rate > 0, weight_decay >= 0, shifts >= 0 and samples >= 1")
+    if not (s["matrix_rate"] > 0 and s["weight_decay"] >= 0 and 0 <= s["distortion"] <= 5 and s["samples"] >= 1):
+        raise ValueError("need matrix_rate > 0, weight_decay >= 0, distortion in [0, 5] and samples >= 1")
     choices = (
         ("schedule", SCHEDULES),
         ("pixels", PIXEL_CONVENTIONS),
@@ -206,7 +213,7 @@ def _check_settings(s: dict, world: int) -> None:
 
 
 def _loss(
-    objective: nn.Module, x: Tensor, y: Tensor | None, beta: float, minimum: float, eps: Tensor
+    objective: nn.Module, x: Tensor, y: Tensor | None, beta: float | Tensor, minimum: float, eps: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(rec, kl, loss): (batch,), (batch,) and the scalar to minimise, in nats per image."""
     terms = objective(x, y, eps)

@@ -27,7 +27,7 @@ NOISE = ImageSet(
 DIGITS = data.load("digits")[:163]
 FITS = {  # 50 steps each: (images, settings of fit, settings of the model)
     "last-batch-of-one": (33, dict(epochs=25, batch_size=32), {}),  # the second process gets none of it
-    "dynamic": (31, dict(epochs=50, batch_size=64, pixels="dynamic", shifts=1), {}),
+    "dynamic": (31, dict(epochs=50, batch_size=64, pixels="dynamic", distortion=0.5), {}),
     "conditional": (62, dict(epochs=25, batch_size=31, schedule="cosine"), dict(num_classes=10)),
     "several-codes": (31, dict(epochs=50, batch_size=31, samples=3), {}),
 }

@@ -1,6 +1,7 @@
 """The measurements compare like with like: the sources' rebuilt steps compute what ours compute, and results are stored in one form."""
 
 import json
+import statistics
 import subprocess
 import sys
 
@@ -178,6 +179,32 @@ def test_a_stored_result_is_whole_and_names_its_conditions_but_no_machine(path):
             (n, p) for n in NAMES for p in (speed.SOURCE, *speed.OURS)
         }
         assert min(row["repeats"] for row in rows) >= 5
+
+
+def stored_rows(name: str) -> list[dict]:
+    return json.loads((paths.RESULTS / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "accuracy", "seconds"), [("classifier", 0.99, 600), ("classifier-3min", 0.988, 180)]
+)
+def test_the_stored_classifiers_keep_what_they_promise(recipe: str, accuracy: float, seconds: float):
+    rows = [row for row in stored_rows("classifier") if row["recipe"] == recipe]
+    assert {row["seed"] for row in rows} == {0, 1, 2}
+    assert {row["epochs"] for row in rows} == {RECIPES[recipe].training["epochs"]}
+    for rule in ("plug-in", "importance-weighted"):
+        found = [row for row in rows if row["rule"] == rule]
+        assert statistics.mean(row["test_accuracy"] for row in found) >= accuracy
+        assert max(row["test_ece"] for row in found) <= 0.01, "calibrated by one temperature"
+    assert min(row["wall_seconds"] for row in rows) <= seconds
+
+
+@pytest.mark.parametrize(("recipe", "nats", "seconds"), [("likelihood", -82.9, 1800), ("likelihood-3min", -84.5, 180)])
+def test_the_stored_likelihoods_keep_what_they_promise(recipe: str, nats: float, seconds: float):
+    (row,) = (row for row in stored_rows("likelihood") if row["recipe"] == recipe)
+    assert (row["images"], row["samples"], row["binarization"]) == (10_000, 5000, "dynamic")
+    assert row["log_likelihood"] >= nats
+    assert row["processor_seconds"] <= seconds * row["threads"], "on a machine of its own"
 
 
 def test_conditions_are_those_of_a_stored_result():

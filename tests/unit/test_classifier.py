@@ -233,6 +233,24 @@ def test_it_learns_the_digits(fitted, held_out):
     assert fitted.classes_.tolist() == list(range(10)) and not hasattr(fitted, "low_")  # images are not scaled
 
 
+def test_settings_of_the_training_reach_it(digits):
+    settings = dict(
+        epochs=1,
+        batch_size=50,
+        learning_rate=1e-3,
+        schedule="constant",
+        warmup=0.5,
+        pixels="dynamic",
+        distortion=0.5,
+        beta=0.7,
+    )
+    small = GenerativeClassifier(
+        latent_dim=2, encoder_sizes=(8,), decoder_sizes=(8,), progress=False, random_state=0, **settings
+    )
+    history = small.fit(digits[:100].x, digits[:100].y).history_
+    assert {name: history.settings[name] for name in settings} == settings
+
+
 def test_probabilities_are_bayes_rule_over_the_scores(fitted, held_out):
     x = held_out[0][:50].astype(np.float64)
     weights = np.exp(fitted.log_px_y(x) - fitted.log_px_y(x).max(1, keepdims=True))
@@ -326,6 +344,14 @@ def test_the_prior_counts_the_training_labels():  # E46
     np.testing.assert_allclose(log_odds[0] - log_odds[1], math.log(3), atol=1e-5)
 
 
+def test_a_temperature_leaves_the_prior_alone():  # else T = 10 would make a prior of 1 : 10 000 one of 1 : 2.5
+    x, y = images(40, 5).numpy(), np.array([0] * 30 + [1] * 10)
+    mild = GenerativeClassifier(**SMALL, prior="train", temperature=20.0).fit(x, y)
+    odds, scores = mild.predict_log_proba(x), mild.log_px_y(x)
+    np.testing.assert_allclose(odds[:, 0] - odds[:, 1], (scores[:, 0] - scores[:, 1]) / 20 + math.log(3), atol=1e-4)
+    np.testing.assert_array_equal(mild.predict(x), mild.classes_[odds.argmax(1)])
+
+
 # ---------------------------------------------------------------- a model that is already trained
 
 
@@ -378,8 +404,8 @@ def overconfident(n: int = 4000, factor: float = 5.0) -> tuple[np.ndarray, np.nd
     return factor * scores, labels
 
 
-def label_nll(scores: np.ndarray, labels: np.ndarray, temperature: float) -> float:
-    log_p = torch.log_softmax(torch.as_tensor(scores / temperature), 1)
+def label_nll(scores: np.ndarray, labels: np.ndarray, temperature: float, log_prior: np.ndarray | float = 0.0) -> float:
+    log_p = torch.log_softmax(torch.as_tensor(scores / temperature + log_prior), 1)
     return float(torch.nn.functional.nll_loss(log_p, torch.as_tensor(labels)))
 
 
@@ -389,6 +415,14 @@ def test_the_best_temperature_undoes_overconfidence_and_is_a_minimum(factor):
     best = best_temperature(scores, labels)
     assert best == pytest.approx(factor, rel=0.1)
     assert label_nll(scores, labels, best) < min(label_nll(scores, labels, best * by) for by in (0.98, 1.02))
+
+
+def test_the_best_temperature_is_a_minimum_beside_an_uneven_prior_too():
+    scores, labels = overconfident(factor=4.0)
+    log_prior = np.log(np.linspace(1, 30, scores.shape[1]) / np.linspace(1, 30, scores.shape[1]).sum())
+    best = best_temperature(scores, labels, log_prior)
+    around = [label_nll(scores, labels, best * by, log_prior) for by in (0.98, 1.0, 1.02)]
+    assert around[1] < min(around[0], around[2]) and abs(best / best_temperature(scores, labels) - 1) > 0.01
 
 
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy():

@@ -1,9 +1,8 @@
-"""What makes training fast without changing what is trained: bfloat16, compile, Muon, shifts, a start at the mean image; and L_K."""
+"""What makes training fast without changing what is trained: bfloat16, compile, Muon, distortions, a start at the mean image; and L_K."""
 
 import math
 import shutil
 import sysconfig
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from torch import nn
 from vae_helpers import checkpoints, losses, optimizers
 from vae_helpers.evaluation import evaluate
 from vae_helpers.history import History
-from vae_helpers.images import ImageSet, shifted
+from vae_helpers.images import ImageSet, distorted
 from vae_helpers.initialization import start_from
 from vae_helpers.models import VAE
 from vae_helpers.objective import Objective
@@ -52,6 +51,15 @@ def test_bfloat16_agrees_with_float32_and_is_not_it(digits: ImageSet):
 @pytest.mark.skipif(not has_compiler(), reason="torch.compile needs a C++ compiler and Python's headers")
 def test_a_compiled_step_agrees_with_float32(digits: ImageSet):
     assert loss_after(digits, precision="bfloat16", compile=True) == pytest.approx(loss_after(digits), rel=BAND)
+
+
+@pytest.mark.skipif(not has_compiler(), reason="torch.compile needs a C++ compiler and Python's headers")
+def test_a_rising_beta_is_compiled_once(digits: ImageSet):
+    torch._dynamo.reset()
+    settings = dict(precision="bfloat16", beta=2.0, beta_warmup_epochs=2)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        compiled = loss_after(digits, compile=True, **settings)
+    assert compiled == pytest.approx(loss_after(digits, **settings), rel=BAND)
 
 
 def test_bfloat16_keeps_sums_and_weights_in_float32(few: ImageSet):
@@ -113,7 +121,7 @@ def test_the_matrix_rate_is_muons_and_the_rest_keeps_the_other(few: ImageSet):
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_the_optimizers_state_resumes_bitwise(few: ImageSet, tmp_path: Path, optimizer: str):
     settings = dict(
-        epochs=3, batch_size=5, optimizer=optimizer, weight_decay=0.1, schedule="cosine", warmup=0.2, shifts=1,
+        epochs=3, batch_size=5, optimizer=optimizer, weight_decay=0.1, schedule="cosine", warmup=0.2, distortion=0.5,
         precision="bfloat16", progress=False, device="cpu",
     )  # fmt: skip
 
@@ -130,31 +138,62 @@ def test_the_optimizers_state_resumes_bitwise(few: ImageSet, tmp_path: Path, opt
     assert all(torch.equal(value, uninterrupted.state[name]) for name, value in history.state.items())
 
 
-# ---------------------------------------------------------------- shifts
+# ---------------------------------------------------------------- distortions
 
 
-def test_shifts_move_whole_images_and_lose_nothing(digits: ImageSet):
-    x = digits[:50].x  # four black pixels on each side
-    moved = shifted(x, 2, generator=torch.Generator().manual_seed(0))
-    ways = [x.view(-1, 28, 28).roll((i, j), (1, 2)).flatten(1) for i in range(-2, 3) for j in range(-2, 3)]
-    equal = torch.stack([(way == moved).all(1) for way in ways])
-    assert (equal.sum(0) == 1).all() and equal.any(1).sum() > 15
-    assert torch.equal(shifted(x, 0), x)
+def bar(size: int = 400) -> torch.Tensor:
+    """Copies of one image: an upright bar, four pixels wide and twelve high, in the middle."""
+    x = torch.zeros(size, 28, 28)
+    x[:, 8:20, 12:16] = 1
+    return x.flatten(1)
 
 
-def test_a_shift_brings_in_black_not_the_other_side():
-    x = torch.zeros(200, 784)
-    x[:, 0] = 1  # the upper left corner: four of nine moves keep it
-    moved = shifted(x, 1, generator=torch.Generator().manual_seed(0))
-    assert set(moved.nonzero()[:, 1].tolist()) == {0, 1, 28, 29} and 60 < moved.sum() < 120
+def shape_of(x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Centre, height, width and lean of what is white in each image, from its moments."""
+    images = x.view(-1, 28, 28)
+    i = torch.arange(28.0) - 13.5
+    mass = images.sum((1, 2))
+    row, column = (images.sum(2) @ i) / mass, (images.sum(1) @ i) / mass
+    across, down = i - column[:, None], i - row[:, None]
+    var_down, var_across = (images.sum(2) * down**2).sum(1) / mass, (images.sum(1) * across**2).sum(1) / mass
+    lean = torch.einsum("nij,ni,nj->n", images, down, across) / mass / var_down
+    return dict(row=row, column=column, height=var_down.sqrt(), width=var_across.sqrt(), lean=lean, mass=mass)
 
 
-def test_all_moves_are_equally_likely():
-    x = torch.zeros(9000, 784)
-    x[:, 14 * 28 + 14] = 1
-    places = Counter(shifted(x, 1, generator=torch.Generator().manual_seed(0)).argmax(1).tolist())
-    assert set(places) == {(14 + i) * 28 + 14 + j for i in (-1, 0, 1) for j in (-1, 0, 1)}
-    assert all(abs(count - 1000) < 4 * math.sqrt(1000 * 8 / 9) for count in places.values())
+def test_a_distortion_of_nothing_changes_nothing_and_a_large_one_keeps_within_its_limits():
+    x = bar()
+    torch.testing.assert_close(distorted(x, 0.0), x, rtol=0, atol=1e-5)
+    before, after = shape_of(x), shape_of(distorted(x, 1.0, generator=torch.Generator().manual_seed(0)))
+    farthest = 1.5 * 1.15  # moved, and stretched
+    assert all((after[place] - before[place]).abs().max() <= farthest for place in ("row", "column"))
+    for place in ("row", "column"):  # uniform in both directions: mean 0, standard deviation 1.5 / sqrt(3)
+        assert after[place].mean().abs() < 0.2 and after[place].std() == pytest.approx(1.5 / math.sqrt(3), rel=0.12)
+    size = after["height"] / before["height"]
+    assert 0.85 < size.min() < 0.93 and 1.07 < size.max() < 1.2
+    lean = after["lean"]  # tan(10 degrees) = 0.18, and a shear of 0.1
+    assert 0.15 < lean.max() < 0.34 and -0.34 < lean.min() < -0.15 and lean.mean().abs() < 0.03
+
+
+def test_distorted_digits_stay_images_and_mostly_themselves(digits: ImageSet):
+    x = digits[:200].x
+    moved = distorted(x, 0.5, generator=torch.Generator().manual_seed(0))
+    assert moved.shape == x.shape and moved.dtype == x.dtype and moved.min() >= 0 and moved.max() <= 1
+    own = ((moved - x) ** 2).sum(1)
+    another = ((moved - x.roll(1, 0)) ** 2).sum(1)
+    assert (own > 0).all() and (own < another).double().mean() > 0.95
+    again, other = (distorted(x, 0.5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    assert torch.equal(moved, again) and not torch.equal(moved, other)
+
+
+def test_black_comes_in_at_the_edges():
+    moved = distorted(torch.ones(300, 784), 1.0, generator=torch.Generator().manual_seed(0)).view(-1, 28, 28)
+    assert moved[:, 7:21, 7:21].min() > 1 - 1e-5 and moved[:, 0, 0].min() == 0
+
+
+@pytest.mark.parametrize(("shape", "amount"), [((3, 783), 0.5), ((3, 784), -0.1), ((3, 784), 6)])
+def test_what_cannot_be_distorted_is_named(shape, amount):
+    with pytest.raises(ValueError, match="square images, and an amount from 0 to 5"):
+        distorted(torch.zeros(shape), amount)
 
 
 # ---------------------------------------------------------------- first weights

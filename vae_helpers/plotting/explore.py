@@ -125,7 +125,7 @@ def draw_label_bars(axes: Axes, log_p: Tensor) -> BarContainer:
     bars = axes.bar(range(len(log_p)), [1.0] * len(log_p))
     for label in range(len(log_p)):
         axes.text(label, 0, "", ha="center", va="bottom", fontsize=8)
-    axes.set(xticks=range(len(log_p)), yticks=[], ylim=(0, 1.12), xlabel="label y", title="log p(x|y), nats")
+    axes.set(xticks=range(len(log_p)), yticks=[], ylim=(0, 1.12), xlabel="label y", title="score of each label, nats")
     axes.spines[["left", "top", "right"]].set_visible(False)
     move_label_bars(bars, axes.texts, log_p)
     return bars
