@@ -20,7 +20,7 @@ STORED = paths.RESULTS / "likelihood.json"
 
 def measure() -> dict:
     """Bound and importance-weighted log-likelihood of every trained model, in nats per image, and its losses while it learned."""
-    about = conditions()
+    about = {name: value for name, value in conditions().items() if name != "threads"}  # each row tells its own
     rows = {(row["recipe"], row["seed"]): row for row in json.loads(STORED.read_text(encoding="utf-8"))["rows"]}
     for path in trained(*SAMPLES):
         stored, started = checkpoints.load(path), time.perf_counter()
