@@ -19,6 +19,11 @@ class Optimizers:
             part.param_groups[0]["lr"] = rate * share_of_rate
             part.step()
 
+    @property
+    def is_adam(self) -> bool:
+        """Whether all parameters get Adam or AdamW."""
+        return len(self.parts) == 1
+
     def zero_grad(self) -> None:
         for part in self.parts:
             part.zero_grad()

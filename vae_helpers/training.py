@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from vae_helpers import distributed, losses, optimizers, resuming
+from vae_helpers import distributed, optimizers, resuming, steps
 from vae_helpers.devices import pick_device
 from vae_helpers.evaluation import evaluate
 from vae_helpers.history import Epoch, History
@@ -66,7 +66,7 @@ def fit(
     samples              K codes per image; above 1 the loss is -L_K (Burda et al. 2016), while rec and kl stay those of -ELBO
     validation           held-out images, evaluated after each epoch (never the test set while you still choose settings)
     precision            "float32", or "bfloat16" for the matrix products alone: see `Objective`
-    compile              let torch.compile fuse the step: some seconds first, then faster; needs a C++ compiler
+    compile              let torch.compile fuse the step (`steps`): ten seconds or so first, then faster; needs a C++ compiler
     resume               the History of an earlier call, or of a loaded checkpoint: goes on after its last whole epoch, with
                          the weights of that moment. N epochs, save, load, M epochs equal N + M bitwise; "cosine" and `warmup`
                          divide up the whole run, so there both calls need the same `epochs`, and the first one is stopped
@@ -93,13 +93,6 @@ def fit(
         raise ValueError("free_bits needs the KL of each dimension, which a learned prior has not: leave it out")
 
     model.to(where).train()
-    objective: nn.Module = Objective(model, precision)
-    loss_of = _loss
-    if compile and ranks.world == 1:  # one graph for all of it, the mean included
-        loss_of = torch.compile(_loss, dynamic=False)
-    elif compile:
-        objective = torch.compile(objective, dynamic=False)
-    objective = ranks.wrap(objective)
     images_there = replace(images, images=images.images.to(where), labels=images.labels.to(where))
     stepper = optimizers.make(
         optimizer,
@@ -114,6 +107,7 @@ def fit(
     if resume is not None:
         history.epochs = resuming.restore(resume, settings, _LATER, model, stepper, order, noise)
     history.state = resuming.state_of(model, stepper, order, noise, len(history))
+    take_step = steps.make(Objective(model, precision), stepper, ranks, free_bits=free_bits, compiled=compile)
 
     steps_per_epoch = len(images) // batch_size if drop_last else math.ceil(len(images) / batch_size)
     total_steps = epochs * steps_per_epoch
@@ -137,26 +131,17 @@ def fit(
             for i, (x, y) in enumerate(batches):
                 step = epoch * steps_per_epoch + i
                 weight = beta * _share_of_beta(step, beta_warmup_epochs * steps_per_epoch)
-                if compile:  # a number would be a constant of the graph, and a new one another graph
-                    weight = torch.full((), weight, device=where)
                 eps = torch.randn((samples, len(x), model.latent_dim), generator=noise, device=where)
-                mine = ranks.rows
-                labels = y[mine] if model.num_classes else None
-                rec, kl, loss = loss_of(objective, x[mine], labels, weight, free_bits, eps[:, mine])
-                unusable = where.type == "cpu" and len(rec) > 0 and not math.isfinite(loss.item())
-                if ranks.stop_if(unusable):
+                labels = y if model.num_classes else None
+                rec, kl, finite = take_step(x, labels, weight, eps, _share_of_rate(step, total_steps, schedule, warmup))
+                if not finite:
                     raise _not_finite(rec, kl, model, history, epoch, i, ranks)
-                stepper.zero_grad()
-                if ranks.world > 1:  # the mean over the whole batch, whoever holds its rows
-                    loss = loss * (len(rec) * ranks.world / len(x))
-                loss.backward()
-                stepper.step(_share_of_rate(step, total_steps, schedule, warmup))
-                recs.append(rec.detach())
-                kls.append(kl.detach())
+                recs.append(rec)
+                kls.append(kl)
                 bar.update()
-            if not _has_finite_weights(model):
-                raise _not_finite(rec, kl, model, history, epoch, i, ranks)
             row = Epoch(epoch, *_means(recs, kls, ranks), time.perf_counter() - started)
+            if not (math.isfinite(row.loss) and _has_finite_weights(model)):
+                raise _not_finite(rec, kl, model, history, epoch, i, ranks)
             if validation is not None:
                 held_out = evaluate(model, validation, pixels=pixels, seed=seed)
                 row.val_rec, row.val_kl = held_out.rec, held_out.kl
@@ -210,18 +195,6 @@ def _check_settings(s: dict, world: int) -> None:
         raise ValueError(
             f"drop_last with {s['images']} images and batch_size={s['batch_size']} leaves no batch: use a smaller batch_size"
         )
-
-
-def _loss(
-    objective: nn.Module, x: Tensor, y: Tensor | None, beta: float | Tensor, minimum: float, eps: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(rec, kl, loss): (batch,), (batch,) and the scalar to minimise, in nats per image."""
-    terms = objective(x, y, eps)
-    if terms.iw is not None:
-        return terms.rec, terms.kl, -terms.iw.mean()
-    if minimum:
-        return terms.rec, terms.kl, terms.rec.mean() + beta * losses.free_bits(terms.kl_per_dim, minimum)
-    return terms.rec, terms.kl, (terms.rec + beta * terms.kl).mean()
 
 
 def _not_finite(

@@ -16,7 +16,7 @@ import torch
 import torch._dynamo  # what the wrapper of the objective imports at last: here once, not in each child
 
 from vae_helpers import __main__ as command_line
-from vae_helpers import checkpoints, data, distributed, training
+from vae_helpers import checkpoints, data, distributed, steps, training
 from vae_helpers.images import ImageSet
 from vae_helpers.models import VAE
 
@@ -53,14 +53,14 @@ def raised(action: Callable[[], object]) -> str:
 
 def in_step(number: int, rank: int, action: Callable[[tuple], tuple]) -> None:
     """Let `action` change what training computes in one step on one process."""
-    real, calls = training._loss, []
+    real, calls = steps.loss_of, []
 
     def changed(*args):
         calls.append(1)
         terms = real(*args)
         return action(terms) if len(calls) == number and int(os.environ["RANK"]) == rank else terms
 
-    training._loss = changed
+    steps.loss_of = changed
 
 
 def spoilt(terms: tuple) -> tuple:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from vae_helpers import checkpoints, losses, optimizers
+from vae_helpers import checkpoints, distributed, losses, optimizers, steps
 from vae_helpers.evaluation import evaluate
 from vae_helpers.history import History
 from vae_helpers.images import ImageSet, distorted
@@ -48,18 +48,87 @@ def test_bfloat16_agrees_with_float32_and_is_not_it(digits: ImageSet):
     assert rough == pytest.approx(exact, rel=BAND) and rough != exact
 
 
-@pytest.mark.skipif(not has_compiler(), reason="torch.compile needs a C++ compiler and Python's headers")
+needs_compiler = pytest.mark.skipif(
+    not has_compiler(), reason="torch.compile needs a C++ compiler and Python's headers"
+)
+
+
+@needs_compiler
 def test_a_compiled_step_agrees_with_float32(digits: ImageSet):
     assert loss_after(digits, precision="bfloat16", compile=True) == pytest.approx(loss_after(digits), rel=BAND)
 
 
-@pytest.mark.skipif(not has_compiler(), reason="torch.compile needs a C++ compiler and Python's headers")
+@needs_compiler
 def test_a_rising_beta_is_compiled_once(digits: ImageSet):
     torch._dynamo.reset()
     settings = dict(precision="bfloat16", beta=2.0, beta_warmup_epochs=2)
     with torch._dynamo.config.patch(error_on_recompile=True):
         compiled = loss_after(digits, compile=True, **settings)
     assert compiled == pytest.approx(loss_after(digits, **settings), rel=BAND)
+
+
+def trained(images: ImageSet, **settings) -> tuple[VAE, History]:
+    """Twelve steps, the short last batches included."""
+    model = small(num_classes=10)
+    return model, fit(
+        model, images[:230], epochs=4, batch_size=100, learning_rate=3e-3, progress=False, device="cpu", **settings
+    )
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(schedule="cosine", warmup=0.3, beta=0.5),
+        dict(optimizer="adamw", weight_decay=2.0),
+        dict(free_bits=3.0),
+        dict(samples=3),
+    ],
+    ids=["adam", "adamw", "free-bits", "samples"],
+)
+def test_the_compiled_step_is_pytorchs_adam(digits: ImageSet, settings: dict):
+    (plain, history), (compiled, found) = trained(digits, **settings), trained(digits, compile=True, **settings)
+    assert found.column("rec") == pytest.approx(history.column("rec"), rel=1e-5)
+    for p, q in zip(plain.parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(q, p, rtol=0, atol=2e-4)  # of twelve steps of up to 0.003 each
+    assert found.state.keys() == history.state.keys()
+    steps = [value for name, value in found.state.items() if name.endswith("/step")]
+    assert {int(step) for step in steps} == {12}
+
+
+@needs_compiler
+def test_compiled_training_resumes_bitwise_and_plain_training_can_go_on_with_it(digits: ImageSet):
+    def stop(history: History) -> None:
+        if len(history) == 2:
+            raise KeyboardInterrupt
+
+    _, uninterrupted = trained(digits, compile=True)
+    _, stopped = trained(digits, compile=True, on_epoch=stop)
+    _, history = trained(digits, compile=True, resume=stopped)
+    assert len(stopped) == 2 and history.column("rec") == uninterrupted.column("rec")
+    assert all(torch.equal(value, uninterrupted.state[name]) for name, value in history.state.items())
+    assert trained(digits, resume=stopped)[1][-1].rec == pytest.approx(uninterrupted[-1].rec, rel=1e-5)
+
+
+@needs_compiler
+def test_a_compiled_step_whose_loss_is_not_finite_moves_nothing(digits: ImageSet):
+    stepper = optimizers.make("adam", model := small(), 1e-2)
+    step = steps.make(Objective(model), stepper, distributed.ranks(), free_bits=0.0, compiled=True)
+    x, eps = digits[:50].x, torch.randn(1, 50, 3)
+    assert step(x, None, 1.0, eps, 1.0).finite
+    before = {name: value.clone() for name, value in model.state_dict().items()} | stepper.state()
+    assert not step(x, None, 1.0, torch.full_like(eps, math.nan), 1.0).finite
+    after = model.state_dict() | stepper.state()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert step(x, None, 1.0, eps, 1.0).finite and stepper.state()["decoder.out.bias/step"] == 2
+    assert not torch.equal(model.decoder.out.bias, before["decoder.out.bias"])
+
+
+@needs_compiler
+def test_muon_is_compiled_as_far_as_its_bound(digits: ImageSet):
+    settings = dict(optimizer="muon", matrix_rate=0.05)
+    (_, history), (_, found) = trained(digits, **settings), trained(digits, compile=True, **settings)
+    assert found.column("rec") == pytest.approx(history.column("rec"), rel=BAND)
 
 
 def test_bfloat16_keeps_sums_and_weights_in_float32(few: ImageSet):

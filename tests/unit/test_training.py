@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from vae_helpers import checkpoints, training
+from vae_helpers import checkpoints, steps, training
 from vae_helpers.history import History
 from vae_helpers.images import DataError, ImageSet
 from vae_helpers.models import VAE
@@ -54,14 +54,14 @@ def stop_after(epochs: int):
 
 def press_stop_in_call(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     """Raise KeyboardInterrupt in the n-th computation of the loss, counted from 0."""
-    real, calls = training._loss, iter(range(10**6))
+    real, calls = steps.loss_of, iter(range(10**6))
 
     def loss(*args):
         if next(calls) == n:
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(training, "_loss", loss)
+    monkeypatch.setattr(steps, "loss_of", loss)
 
 
 # ---------------------------------------------------------------- what an epoch is
@@ -136,8 +136,8 @@ def test_a_conditional_model_is_given_the_labels(few: ImageSet):
 
 def test_pixels_never_leave_the_unit_interval(few: ImageSet, monkeypatch: pytest.MonkeyPatch):
     seen = []
-    real = training._loss
-    monkeypatch.setattr(training, "_loss", lambda model, x, *rest: seen.append(x.clone()) or real(model, x, *rest))
+    real = steps.loss_of
+    monkeypatch.setattr(steps, "loss_of", lambda model, x, *rest: seen.append(x.clone()) or real(model, x, *rest))
     for pixels in ("grey", "dynamic", "static"):
         seen.clear()
         run(small(), few, 2, pixels=pixels)
@@ -180,10 +180,8 @@ def test_the_rate_reaches_the_optimizer(few: ImageSet, monkeypatch: pytest.Monke
 
 def test_beta_rises_linearly_over_its_epochs(few: ImageSet, monkeypatch: pytest.MonkeyPatch):
     betas = []
-    real = training._loss
-    monkeypatch.setattr(
-        training, "_loss", lambda m, x, y, beta, *rest: betas.append(beta) or real(m, x, y, beta, *rest)
-    )
+    real = steps.loss_of
+    monkeypatch.setattr(steps, "loss_of", lambda m, x, y, beta, *rest: betas.append(beta) or real(m, x, y, beta, *rest))
     run(small(), few, 3, batch_size=6, beta=4.0, beta_warmup_epochs=2)
     assert betas == pytest.approx([1.0, 2.0, 3.0, 4.0, 4.0, 4.0])
 
@@ -192,12 +190,12 @@ def test_the_loss_weighs_the_kl_and_counts_free_bits(few: ImageSet):
     model, noise = small(), torch.Generator()
     x = few.x
     model, eps = Objective(model), torch.randn((1, len(x), 2), generator=noise.manual_seed(0))
-    rec, kl, loss = training._loss(model, x, None, 3.0, 0.0, eps)
+    rec, kl, loss = steps.loss_of(model, x, None, 3.0, 0.0, eps)
     torch.testing.assert_close(loss, (rec + 3 * kl).mean())
-    again, kl_again, free = training._loss(model, x, None, 3.0, 5.0, eps)
+    again, kl_again, free = steps.loss_of(model, x, None, 3.0, 5.0, eps)
     torch.testing.assert_close((again, kl_again), (rec, kl))
     torch.testing.assert_close(free, rec.mean() + 3 * 2 * 5.0)  # both dimensions are far below five nats
-    _, _, barely = training._loss(model, x, None, 3.0, 1e-9, eps)
+    _, _, barely = steps.loss_of(model, x, None, 3.0, 1e-9, eps)
     torch.testing.assert_close(barely, loss)
 
 
@@ -351,7 +349,7 @@ def test_an_infinite_loss_stops_too(few: ImageSet):
 @pytest.mark.parametrize("call", [4, 5])  # in the middle of an epoch, and in its last batch
 def test_a_bad_gradient_behind_a_good_loss_does_not_cost_the_weights(few: ImageSet, monkeypatch, call: int):
     model, calls, good = small(), iter(range(100)), {}
-    real = training._loss
+    real = steps.loss_of
 
     def loss(*args):
         rec, kl, loss = real(*args)
@@ -359,7 +357,7 @@ def test_a_bad_gradient_behind_a_good_loss_does_not_cost_the_weights(few: ImageS
             loss = loss + 0 * torch.sqrt(model.decoder.out.bias[0] * 0)  # finite, but its gradient is 0 / 0
         return rec, kl, loss
 
-    monkeypatch.setattr(training, "_loss", loss)
+    monkeypatch.setattr(steps, "loss_of", loss)
     with pytest.raises(TrainingError, match="spoilt the weights: they are again those of the last whole epoch"):
         run(model, few, 3, batch_size=5, on_epoch=lambda history: good.update(weights_of(model)))
     assert good and all(torch.equal(value, good[name]) for name, value in model.state_dict().items())
