@@ -162,8 +162,8 @@ _FAST = {
     "S0": dict(epochs=9, batch_size=200, learning_rate=1.5e-2, precision="float32"),  # too small for bfloat16 to pay
     "S1": dict(epochs=14, batch_size=512, learning_rate=3e-2, optimizer="muon", matrix_rate=0.06),
     "S2-VAE": dict(epochs=7, batch_size=256, learning_rate=5e-3),
-    "S2-CVAE": dict(epochs=5, batch_size=256, learning_rate=8e-3),
-    "S4": dict(epochs=5, batch_size=256, learning_rate=1e-2, optimizer="muon", matrix_rate=0.04),
+    "S2-CVAE": dict(epochs=5, batch_size=384, learning_rate=1e-2),
+    "S4": dict(epochs=6, batch_size=128, learning_rate=3e-3, beta_warmup_epochs=2, precision="float32"),
 }
 
 _FAST_SOURCES = [
