@@ -100,7 +100,6 @@ def product_limit(dtype: torch.dtype, *, size: int = 1536, repeats: int = 15) ->
 
 def measure(name: str, images: ImageSet, *, repeats: int, steps: int, limits: dict[str, float]) -> list[dict]:
     """One row a pipeline."""
-    torch._dynamo.reset()  # it keeps at most eight compiled variants of one function
     part, scale = part_of(name, images, steps)
     runs, batch = pipelines(name), SOURCES[name].batch_size
     for run in runs.values():  # twenty steps, and the short last batch, which is compiled by itself

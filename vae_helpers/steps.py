@@ -95,10 +95,10 @@ class CompiledStep:
         t, (beta_1, beta_2), rate = self.taken + 1, self.settings["betas"], self.full_rate * share_of_rate
         decay = 1 - rate * self.settings["weight_decay"]  # of the weights themselves: Loshchilov & Hutter (2019)
         numbers = [beta, rate / (1 - beta_1**t), (1 - beta_2**t) ** -0.5, decay]
+        # a tensor: a Python number would be a constant of the graph, and each new one another graph
+        there = torch.tensor(numbers).to(x.device, non_blocking=True)
         rec, kl, loss = _compiled_step(
-            self.objective, self.weights, self.moments, self.squares, x, y, eps, self.free_bits,
-            torch.tensor(numbers, device=x.device),  # a Python number would be a constant of the graph, and a new one another graph
-            beta_1, beta_2, self.settings["eps"],
+            self.objective, self.weights, self.moments, self.squares, x, y, eps, self.free_bits, there, beta_1, beta_2, self.settings["eps"]
         )  # fmt: skip
         finite = _is_finite(loss, rec)
         if finite:

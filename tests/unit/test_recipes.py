@@ -26,11 +26,14 @@ def test_a_fast_recipe_has_the_network_and_the_bound_of_its_source(name):
     source, fast = RECIPES[name], RECIPES[f"{name}-fast"]
     assert fast.model == source.model and fast.dropped_constant == source.dropped_constant
     assert fast.training["epochs"] < source.training["epochs"]
+    assert (
+        fast.training.get("beta", 1.0) == 1 and 2 * fast.training.get("beta_warmup_epochs", 0) < fast.training["epochs"]
+    )
 
 
 def test_sources_and_shipped_models_are_all_recipes():
     assert set(SOURCES) == set(PARAMETERS)
-    assert set(RECIPES) == {*SOURCES, *FAST, *SHIPPED, "classifier-3min", "likelihood-3min"}
+    assert set(RECIPES) == {*SOURCES, *FAST, *SHIPPED, "classifier-3min", "likelihood-10min", "likelihood-3min"}
     assert all(RECIPES[name].name == name for name in RECIPES)
 
 
