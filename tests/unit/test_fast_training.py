@@ -16,6 +16,7 @@ from vae_helpers.images import ImageSet, distorted
 from vae_helpers.initialization import start_from
 from vae_helpers.models import VAE
 from vae_helpers.objective import Objective
+from vae_helpers.recipes import RECIPES
 from vae_helpers.training import fit
 
 BAND = 0.01  # of the loss, that bfloat16 and a compiled step may differ from float32 after ten steps; measured: 0.001
@@ -284,3 +285,12 @@ def test_the_start_is_worth_nats_and_comes_from_the_seed(digits: ImageSet):
     assert evaluate(start, images).kl < 10  # sigma starts at one
     assert all(torch.equal(a, b) for a, b in zip(start.parameters(), again.parameters(), strict=True))
     assert not torch.equal(start.decoder.out.weight, other.decoder.out.weight)
+
+
+def test_the_first_codes_are_as_narrow_as_asked(digits: ImageSet):
+    for log_var in (0.0, -3.0):
+        model = start_from(small(), digits[:200], log_var=log_var)
+        assert model.encode(digits[:50].x).log_var.mean().item() == pytest.approx(log_var, abs=0.1)
+    recipe = RECIPES["S2-VAE-fast"]
+    bias = recipe.build(images=digits[:200]).encoder.log_var.bias
+    assert bias.tolist() == [recipe.first_log_var] * 2 and recipe.first_log_var < 0
