@@ -13,7 +13,7 @@ from vae_helpers import paths
 
 MEASUREMENTS = {
     "speed": "seconds per epoch, the sources' pipelines against ours (5 to 10 minutes on two cores)",
-    "figure": "time to the sources' final figures; needs speed (4 minutes)",
+    "figure": "time to the sources' final figures (6 minutes)",
     "scoring": "time to classify 10 000 images (1 minute)",
     "footprint": "memory and import time (1 minute)",
     "gpu": "S1 on a GPU, where there is one",

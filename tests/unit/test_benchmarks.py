@@ -4,6 +4,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -145,6 +146,13 @@ def test_a_fast_run_tells_when_it_met_the_figure(digits: ImageSet, monkeypatch: 
     assert figure.summary("S0", [never, met, never], 60.0)["ratio"] == 0
 
 
+def test_the_sources_seconds_are_those_of_all_its_epochs(digits: ImageSet):
+    steps, seen = 2, []
+    few = digits[:400]
+    found = figure.seconds_of_source("S1", lambda images: seen.append(len(images)) or time.sleep(0.02), few, steps)
+    assert seen == [2 * 128] and 0.02 <= found / (468 / 2 * 150) < 0.2
+
+
 def test_the_faithful_test_figure_is_the_last_stored_one():
     rows = json.loads((paths.RESULTS / "reproduction.json").read_text())["rows"]
     assert figure.faithful_test("S4") == next(r["test"] for r in rows if (r["recipe"], r["epoch"]) == ("S4", 10))
@@ -214,6 +222,14 @@ def test_the_stored_likelihoods_keep_what_they_promise(recipe: str, nats: float,
 def test_the_stored_speeds_are_what_was_wanted(name: str):
     best = {row["recipe"]: row["ratio"] for row in stored_rows("speed") if row["pipeline"] == speed.BEST}
     assert best[name] >= speed.WANTED[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_stored_times_to_the_figure_are_what_was_wanted(name: str):
+    (row,) = (row for row in stored_rows("figure") if (row["recipe"], row["seed"]) == (name, "median"))
+    assert row["ratio"] >= figure.WANTED[name] and row["seeds_met"] == 3 and row["no_worse"]
+    ratios = [row["ratio"] for row in stored_rows("figure") if row["seed"] == "median"]
+    assert statistics.geometric_mean(ratios) >= figure.WANTED_MEAN
 
 
 def test_conditions_are_those_of_a_stored_result():
