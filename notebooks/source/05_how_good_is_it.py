@@ -815,11 +815,11 @@ print(f"log |det| = {log_det:.3f}; as the model computes log p(z): the same with
 # The bound needs one change: $\text{KL}(q \,\|\, p)$ has no closed form any more, so each step estimates it by $\log q(z \mid x) - \log p(z)$ at the code that was drawn. **Predict** from the table of section 4: this model trains for
 # minutes, the published ones for thousands of epochs. Where will it land?
 #
-# The next figure is read from a stored result, since $K = 5\,000$ codes for each of 10 000 images take some minutes. You can make it again: `python -m vae_helpers evaluate data/checkpoints/likelihood.safetensors --samples 5000`.
+# The next figure is read from a stored result, since $K = 5\,000$ codes for each of 10 000 images take half an hour of one core. You can make it again: `python -m vae_helpers evaluate data/checkpoints/likelihood.safetensors --samples 5000`.
 
 # %%
 rows = plotting.likelihood_figure(
-    "-ELBO on training images falls over the epochs; the test log-likelihood of the longer run lies below the published lines of the one-layer models"
+    "-ELBO on training images falls over the epochs; the test log-likelihood of the two longer runs lies below the published lines of the one-layer models"
 )
 for row in rows:
     estimate, error = -row["log_likelihood"], row["standard_error"]

@@ -135,10 +135,12 @@ def likelihood_figure(alt: str) -> list[dict]:
     figure, (curve_axes, axes) = plt.subplots(1, 2, figsize=(9, 3.2), width_ratios=(1.2, 1))
     for index, row in enumerate(rows):
         epochs = range(1, len(row["curve"]) + 1)
-        curve_axes.plot(epochs, row["curve"], color=f"C{index}", label=f"{row['recipe']}, training images")
+        curve_axes.plot(epochs, row["curve"], color=f"C{index}", label=row["recipe"])
     lowest = min(min(row["curve"]) for row in rows)
-    curve_axes.set(xscale="log", ylim=(lowest - 2, lowest + 30), xlabel="epoch", ylabel="−ELBO, nats per image")
-    curve_axes.legend()
+    curve_axes.set(
+        xscale="log", ylim=(lowest - 2, lowest + 30), xlabel="epoch", ylabel="−ELBO of training images, nats"
+    )
+    curve_axes.legend(loc="lower left")
     bars = {row["recipe"]: -row["log_likelihood"] for row in rows}
     entries = sorted((bars | PUBLISHED).items(), key=lambda entry: -entry[1])
     names, values = zip(*entries, strict=True)
