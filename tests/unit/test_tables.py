@@ -85,7 +85,8 @@ def test_each_table_says_what_was_measured_and_where(results, name):
 
 
 def test_the_likelihood_table_has_published_figures_beside_ours(results):
-    assert "| Burda et al. (2016), table 1: VAE | −86.76 |" in tables.block("likelihood", results)
+    block = tables.block("likelihood", results)
+    assert "| Burda et al. (2016), table 1: VAE | −86.76 |" in block and "784-500-500-50 and back" in block
 
 
 def test_a_table_without_a_complete_result_is_absent(results):
