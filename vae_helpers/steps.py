@@ -3,6 +3,7 @@
 Both forms are called with a batch and return `Taken`. Neither moves the weights where the loss is not finite.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -97,7 +98,7 @@ class CompiledStep:
         numbers = [beta, rate / (1 - beta_1**t), (1 - beta_2**t) ** -0.5, decay]
         # a tensor: a Python number would be a constant of the graph, and each new one another graph
         there = torch.tensor(numbers).to(x.device, non_blocking=True)
-        rec, kl, loss = _compiled_step(
+        rec, kl, loss = _compiled_step()(
             self.objective, self.weights, self.moments, self.squares, x, y, eps, self.free_bits, there, beta_1, beta_2, self.settings["eps"]
         )  # fmt: skip
         finite = _is_finite(loss, rec)
@@ -139,8 +140,13 @@ def _whole_step(
     return rec, kl, loss
 
 
-# shared by all fits, so that a second one of the same network need not compile; the short last batch of an epoch is a variant by itself
-_compiled_step = torch.compile(_whole_step, dynamic=False, fullgraph=True, recompile_limit=64)
+@functools.cache
+def _compiled_step() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    """`_whole_step`, compiled; one for all fits, so that a second one of the same network need not wait.
+
+    The short last batch of an epoch is a variant by itself.
+    """
+    return torch.compile(_whole_step, dynamic=False, fullgraph=True, recompile_limit=64)
 
 
 def _is_finite(loss: Tensor, rec: Tensor) -> bool:
