@@ -4,6 +4,7 @@ Each figure is what `python -m vae_helpers evaluate CHECKPOINT --samples 5000 --
 Rows of models that are not in runs/ stay as they were stored.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -41,5 +42,7 @@ def keep(row: dict) -> None:
 
 
 if __name__ == "__main__":
-    for path in trained(*(sys.argv[1:] or RECIPES)):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="RECIPE", choices=RECIPES, help="default: all")
+    for path in trained(*(parser.parse_args().names or RECIPES)):
         keep(measure(path))

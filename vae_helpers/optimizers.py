@@ -40,13 +40,18 @@ class Optimizers:
 
     def load(self, state: dict[str, Tensor]) -> None:
         """The inverse of `state`."""
-        parameters = dict(self.model.named_parameters())
+        found = {}
+        for name, value in state.items():
+            parameter, key = name.split("/")
+            found.setdefault(parameter, {})[key] = value.clone()
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
         for part in self.parts:
-            mine = {id(parameter) for parameter in part.param_groups[0]["params"]}
-            for name, value in state.items():
-                parameter, key = name.split("/")
-                if id(parameters[parameter]) in mine:
-                    part.state[parameters[parameter]][key] = value.clone()
+            whole = (
+                part.state_dict()
+            )  # which numbers the parameters; its loading knows which tensors belong on the device
+            mine = enumerate(names[parameter] for parameter in part.param_groups[0]["params"])
+            whole["state"] = {i: found[name] for i, name in mine if name in found}
+            part.load_state_dict(whole)
 
 
 def make(

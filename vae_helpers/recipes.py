@@ -159,7 +159,8 @@ _SOURCES = [
     ),
 ]
 
-# the same networks and bounds, trained sooner: bfloat16 products, a rate that rises and falls, first weights from the data
+# the same networks and bounds, trained sooner: a rate that rises and falls, and where they pay, bfloat16 products and first weights from
+# the data
 _FAST_TRAINING = dict(schedule="cosine", warmup=0.05, precision="bfloat16")
 
 _FAST = {
@@ -178,8 +179,8 @@ _FAST_STARTS = {
 }
 
 _FAST_NOTES = {
-    "S4": " While beta rises, no latent dimension is given up before the 32 units carry it (Bowman et al. 2016; Sønderby et al. 2016); "
-    "the last three epochs minimise the source's objective, and the figure is rec + kl in all of them.",
+    "S4": " In the first two epochs beta rises from 0 to 1, so that no latent dimension is given up before the 32 units carry it "
+    "(Bowman et al. 2016; Sønderby et al. 2016); the last three minimise the source's objective. The figure is rec + kl in all five.",
 }
 
 _FAST_SOURCES = [
@@ -192,7 +193,7 @@ _FAST_SOURCES = [
         added_constant=0.0,
         divides_by=None,
         seed=0,
-        notes="Same architecture and objective as its source; every image of every epoch is seen, in a new order each time."
+        notes="Same architecture and bound as its source; every image of every epoch is seen, in a new order each time."
         + _FAST_NOTES.get(recipe.name, ""),
         **dict(starts_from_data=True) | _FAST_STARTS.get(recipe.name, {}),
     )

@@ -1,6 +1,7 @@
 """One training step: the loss of a batch, its gradients, and the optimiser's move. As PyTorch takes it, or all of it in one compiled graph.
 
-Both forms are called with a batch and return `Taken`. Neither moves the weights where the loss is not finite.
+Both forms are called with a batch and return `Taken`. On a CPU neither moves the weights where the loss is not finite; on a GPU, where
+looking at it would stop the queue, only the compiled form does not.
 """
 
 import functools
@@ -19,7 +20,7 @@ from vae_helpers.optimizers import Optimizers
 
 
 class Taken(NamedTuple):
-    """rec and kl of the images that this process computed, each (batch,), in nats; and False where the step was not taken."""
+    """rec and kl of the images that this process computed, each (batch,), in nats; `finite` is False where the step was seen not to be taken."""
 
     rec: Tensor
     kl: Tensor
@@ -72,20 +73,21 @@ class PlainStep:
 
 
 class CompiledStep:
-    """Loss, gradients and Adam (Kingma & Ba 2015, algorithm 1) in one graph, so that no tensor travels that need not.
+    """Loss, gradients and Adam (Kingma & Ba 2015, algorithm 1) in one graph: fewer tensors are written to memory and read back.
 
-    The moments are those of the torch.optim.Adam or AdamW in `stepper`, which can save them, or take the next step itself.
+    The moments are those of the torch.optim.Adam or AdamW in `stepper`, which saves them. Parameters without `requires_grad` stay.
     """
 
     def __init__(self, objective: Objective, stepper: Optimizers, free_bits: float) -> None:
         self.objective, self.free_bits, self.full_rate = objective, free_bits, stepper.full_rates[0]
         (adam,) = stepper.parts
         (self.settings,) = adam.param_groups
-        first = next(objective.parameters())
+        trained = {name: weight for name, weight in objective.named_parameters() if weight.requires_grad}
+        first = next(iter(trained.values()))
         self.steps = adam.state[first].get("step", torch.zeros((), device=first.device))
         self.taken = int(self.steps)
         self.weights, self.moments, self.squares = {}, {}, {}
-        for name, weight in objective.named_parameters():
+        for name, weight in trained.items():
             state = adam.state[weight]
             state["step"] = self.steps  # one counter for all
             self.weights[name] = weight.detach()
@@ -97,9 +99,9 @@ class CompiledStep:
         decay = 1 - rate * self.settings["weight_decay"]  # of the weights themselves: Loshchilov & Hutter (2019)
         numbers = [beta, rate / (1 - beta_1**t), (1 - beta_2**t) ** -0.5, decay]
         # a tensor: a Python number would be a constant of the graph, and each new one another graph
-        there = torch.tensor(numbers).to(x.device, non_blocking=True)
+        scalars = torch.tensor(numbers).to(x.device, non_blocking=True)
         rec, kl, loss = _compiled_step()(
-            self.objective, self.weights, self.moments, self.squares, x, y, eps, self.free_bits, there, beta_1, beta_2, self.settings["eps"]
+            self.objective, self.weights, self.moments, self.squares, x, y, eps, self.free_bits, scalars, beta_1, beta_2, self.settings["eps"]
         )  # fmt: skip
         finite = _is_finite(loss, rec)
         if finite:
@@ -117,15 +119,16 @@ def _whole_step(
     y: Tensor | None,
     eps: Tensor,
     free_bits: float,
-    numbers: Tensor,
+    scalars: Tensor,
     beta_1: float,
     beta_2: float,
     small: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(rec, kl, loss), after moving weights and both moments in place, if the loss is finite."""
-    beta, rate, correction, decay = numbers.unbind()
+    beta, rate, correction, decay = scalars.unbind()
 
     def loss_at(weights: dict[str, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        # the network as a function of its weights, which is what `grad` differentiates
         found = loss_of(lambda *inputs: functional_call(objective, weights, inputs), x, y, beta, free_bits, eps)
         return found[2], found
 

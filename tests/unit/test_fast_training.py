@@ -126,6 +126,16 @@ def test_a_compiled_step_whose_loss_is_not_finite_moves_nothing(digits: ImageSet
 
 
 @needs_compiler
+def test_a_compiled_step_leaves_frozen_parameters_alone(digits: ImageSet):
+    before, model = small(), small()
+    model.encoder.requires_grad_(False)
+    history = fit(model, digits[:100], epochs=1, batch_size=50, progress=False, device="cpu", compile=True)
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before.get_parameter(name))}
+    assert moved == {name for name, _ in model.named_parameters() if name.startswith("decoder.")}
+    assert not any(name.startswith("optimizer.encoder.") for name in history.state)
+
+
+@needs_compiler
 def test_muon_is_compiled_as_far_as_its_bound(digits: ImageSet):
     settings = dict(optimizer="muon", matrix_rate=0.05)
     (_, history), (_, found) = trained(digits, **settings), trained(digits, compile=True, **settings)
