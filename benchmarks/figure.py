@@ -3,7 +3,7 @@
 The source's time is its seconds per epoch times its epochs, clocked on some of its steps before, between and after our runs, so that a
 busy moment meets both. Ours is the wall time of a fresh `S?-fast` run, from building the network to the end of the first epoch whose
 running training loss is at or below the figure printed last, the source's mistakes taken out of it (`target`). Three seeds, medians. The
-settings were chosen by training loss; the test images are measured once, at the end.
+settings were chosen by training loss, with other seeds than these; the test images are measured once, at the end.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def summary(name: str, runs: list[dict], source: float) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="RECIPE", help=f"some of {', '.join(SOURCES)} (default: all)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102])
     parser.add_argument("--out", type=Path, default=paths.RESULTS / "figure.json", help="where to store the result")
     arguments = parser.parse_args()
     threads = use_quota_threads()
