@@ -46,12 +46,10 @@ class Optimizers:
             found.setdefault(parameter, {})[key] = value.clone()
         names = {parameter: name for name, parameter in self.model.named_parameters()}
         for part in self.parts:
-            whole = (
-                part.state_dict()
-            )  # which numbers the parameters; its loading knows which tensors belong on the device
             mine = enumerate(names[parameter] for parameter in part.param_groups[0]["params"])
-            whole["state"] = {i: found[name] for i, name in mine if name in found}
-            part.load_state_dict(whole)
+            moments = {i: found[name] for i, name in mine if name in found}
+            # PyTorch's own loading knows which of these tensors belong on the parameters' device
+            part.load_state_dict(part.state_dict() | {"state": moments})
 
 
 def make(

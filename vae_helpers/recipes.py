@@ -179,8 +179,8 @@ _FAST_STARTS = {
 }
 
 _FAST_NOTES = {
-    "S4": " In the first two epochs beta rises from 0 to 1, so that no latent dimension is given up before the 32 units carry it "
-    "(Bowman et al. 2016; Sønderby et al. 2016); the last four minimise the source's objective. The figure is rec + kl in all six.",
+    "S4": " In its first epochs beta rises from 0 to 1, so that no latent dimension is given up before the 32 units carry it "
+    "(Bowman et al. 2016; Sønderby et al. 2016); the later ones minimise the source's objective. The figure is rec + kl in all of them.",
 }
 
 _FAST_SOURCES = [

@@ -1,7 +1,7 @@
 """One training step: the loss of a batch, its gradients, and the optimiser's move. As PyTorch takes it, or all of it in one compiled graph.
 
-Both forms are called with a batch and return `Taken`. On a CPU neither moves the weights where the loss is not finite; on a GPU, where
-looking at it would stop the queue, only the compiled form does not.
+Both forms are called with a batch and return `Taken`. Neither moves the weights where the loss is not finite, except the plain
+form on a GPU, where looking at the loss would stop the queue.
 """
 
 import functools
